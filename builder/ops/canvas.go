@@ -1,0 +1,152 @@
+package ops
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/hodbuild/hod/builder/source"
+)
+
+// canvas is a chain's tree with the changes that a step makes to it, held in memory. It implements the look-ups of
+// [source.Files], so that links are followed through what the step itself has made.
+type canvas struct {
+	base  source.Files
+	nodes map[string]*node
+	made  time.Time // the time of what the step makes itself
+}
+
+// node is one entry of the layer to be.
+type node struct {
+	entry source.Entry
+	// files and from say where the content lies.
+	files source.Files
+	from  string
+	// opaque is set on a folder that took the place of something else: nothing below it shows through.
+	opaque bool
+}
+
+func newCanvas(base source.Files, made time.Time) *canvas {
+	return &canvas{base: base, nodes: map[string]*node{}, made: made}
+}
+
+// Lstat describes an entry as it is now.
+func (c *canvas) Lstat(p string) (source.Entry, error) {
+	if n := c.nodes[p]; n != nil {
+		return n.entry, nil
+	}
+	for d := p; d != ""; {
+		d = dirOf(d)
+		if n := c.nodes[d]; n != nil && (n.opaque || !n.entry.IsDir()) {
+			return source.Entry{}, &fs.PathError{Op: "stat", Path: p, Err: fs.ErrNotExist}
+		}
+	}
+	return c.base.Lstat(p)
+}
+
+// ReadDir is not needed to place entries.
+func (c *canvas) ReadDir(p string) ([]source.Entry, error) {
+	return nil, &fs.PathError{Op: "list", Path: p, Err: errors.ErrUnsupported}
+}
+
+// Open reads a file of the canvas.
+func (c *canvas) Open(p string) (io.ReadCloser, error) {
+	if n := c.nodes[p]; n != nil {
+		return n.files.Open(n.from)
+	}
+	return c.base.Open(p)
+}
+
+// lookup is Lstat with a missing entry as nil.
+func (c *canvas) lookup(p string) (*source.Entry, error) {
+	e, err := c.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+// mkdirAll makes a folder and its missing parents; dir is resolved. Only what is made gets the mode and owner.
+func (c *canvas) mkdirAll(dir string, mode uint32, own *owner) error {
+	e, err := c.lookup(dir)
+	if err != nil {
+		return err
+	}
+	if e != nil {
+		if e.IsDir() {
+			return nil
+		}
+		return fmt.Errorf("make folder %q: not a folder", "/"+dir)
+	}
+	if dir != "" {
+		if err := c.mkdirAll(dirOf(dir), mode, own); err != nil {
+			return err
+		}
+	}
+	made := source.Entry{Path: dir, Type: tar.TypeDir, Mode: mode & 0o7777, ModTime: c.made}
+	if own != nil {
+		made.UID, made.GID = own.uid, own.gid
+	}
+	c.nodes[dir] = &node{entry: made}
+	return nil
+}
+
+// put places an entry; what it replaces is gone with all below it, unless both are folders.
+func (c *canvas) put(n *node) error {
+	p := n.entry.Path
+	old, err := c.lookup(p)
+	if err != nil {
+		return err
+	}
+	if old != nil && !(old.IsDir() && n.entry.IsDir()) {
+		if old.IsDir() {
+			for q := range c.nodes {
+				if len(q) > len(p) && q[:len(p)] == p && q[len(p)] == '/' {
+					delete(c.nodes, q)
+				}
+			}
+		}
+		n.opaque = n.entry.IsDir()
+	}
+	if prev := c.nodes[p]; prev != nil && prev.opaque && n.entry.IsDir() {
+		n.opaque = true
+	}
+	c.nodes[p] = n
+	return nil
+}
+
+// layer lists what changed, with the parents of each entry, so that the layer stands by itself.
+func (c *canvas) layer() (*Layer, error) {
+	for p := range c.nodes {
+		for d := p; d != ""; {
+			d = dirOf(d)
+			if d == "" || c.nodes[d] != nil {
+				continue
+			}
+			e, err := c.base.Lstat(d)
+			if errors.Is(err, fs.ErrNotExist) {
+				e, err = source.Entry{Path: d, Type: tar.TypeDir, Mode: 0o755, ModTime: c.made}, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			c.nodes[d] = &node{entry: e}
+		}
+	}
+	delete(c.nodes, "")
+	return newLayer(c.nodes), nil
+}
+
+func dirOf(p string) string {
+	if d := path.Dir(p); d != "." && d != "/" {
+		return d
+	}
+	return ""
+}

@@ -1,0 +1,170 @@
+package ops
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/hodbuild/hod/builder/source"
+)
+
+// Change is one entry of a layer and where its content lies.
+type Change struct {
+	source.Entry
+	// HardLink is the path of an earlier change of which this one is another name; it has no content then.
+	HardLink string
+	files    source.Files
+	from     string
+}
+
+// Open reads the content of a regular file.
+func (c Change) Open() (io.ReadCloser, error) { return c.files.Open(c.from) }
+
+// Layer is what COPY or ADD will write: changes sorted by path, each after its parent and after the file that it links to.
+type Layer struct {
+	Changes []Change
+	// closers are trees that live as long as the layer's contents may be read.
+	closers []io.Closer
+}
+
+// Writer takes the entries of a layer in order. The content is nil for all but regular files, and is exactly as long as
+// the entry says.
+type Writer interface {
+	WriteEntry(e source.Entry, hardLink string, content io.Reader) error
+}
+
+func newLayer(nodes map[string]*node) *Layer {
+	l := &Layer{Changes: make([]Change, 0, len(nodes))}
+	for _, n := range nodes {
+		l.Changes = append(l.Changes, Change{Entry: n.entry, files: n.files, from: n.from})
+	}
+	slices.SortFunc(l.Changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	first := map[string]string{}
+	for i := range l.Changes {
+		c := &l.Changes[i]
+		if c.Inode == "" {
+			continue
+		}
+		if p, ok := first[c.Inode]; ok {
+			c.HardLink, c.Size = p, 0
+		} else {
+			first[c.Inode] = c.Path
+		}
+	}
+	return l
+}
+
+// Close releases the archives and downloads that the layer reads from.
+func (l *Layer) Close() error {
+	var errs []error
+	for _, c := range l.closers {
+		errs = append(errs, c.Close())
+	}
+	l.closers = nil
+	return errors.Join(errs...)
+}
+
+// Empty says whether the step changes nothing.
+func (l *Layer) Empty() bool { return len(l.Changes) == 0 }
+
+// Write sends the layer to w. A file whose size is not what it was when the layer was planned is an error: the context
+// changed while it was read.
+func (l *Layer) Write(ctx context.Context, w Writer) error {
+	for _, c := range l.Changes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.write(w); err != nil {
+			return fmt.Errorf("write %q: %w", "/"+c.Path, err)
+		}
+	}
+	return nil
+}
+
+func (c Change) write(w Writer) error {
+	if !c.IsRegular() || c.HardLink != "" {
+		return w.WriteEntry(c.Entry, c.HardLink, nil)
+	}
+	r, err := c.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	e := c.Entry
+	if x, ok := r.(interface {
+		Xattrs() (map[string]string, error)
+	}); ok {
+		if e.Xattrs, err = x.Xattrs(); err != nil {
+			return err
+		}
+	}
+	exact := &exactReader{r: r, left: e.Size}
+	if err := w.WriteEntry(e, "", exact); err != nil {
+		return err
+	}
+	return exact.end()
+}
+
+var errChanged = errors.New("the file changed while it was read")
+
+// exactReader gives exactly the bytes that were announced.
+type exactReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
+	e.left -= int64(n)
+	if errors.Is(err, io.EOF) && e.left > 0 {
+		return n, errChanged
+	}
+	return n, err
+}
+
+func (e *exactReader) end() error {
+	var one [1]byte
+	if n, _ := e.r.Read(one[:]); n > 0 || e.left > 0 {
+		return errChanged
+	}
+	return nil
+}
+
+// TarWriter writes a layer as a plain tar: every field but those that matter is fixed. It is the writer of tests and of
+// small tools; stores take the canonical packer's.
+type TarWriter struct{ Tar *tar.Writer }
+
+// WriteEntry appends one entry, see [Writer].
+func (t TarWriter) WriteEntry(e source.Entry, hardLink string, content io.Reader) error {
+	h := &tar.Header{
+		Name: e.Path, Typeflag: e.Type, Mode: int64(e.Mode), Uid: e.UID, Gid: e.GID, Size: e.Size, ModTime: e.ModTime,
+		Linkname: e.Linkname, Devmajor: e.Devmajor, Devminor: e.Devminor, Format: tar.FormatPAX,
+	}
+	if e.IsDir() {
+		h.Name += "/"
+	}
+	if hardLink != "" {
+		h.Typeflag, h.Linkname, h.Size = tar.TypeLink, hardLink, 0
+	}
+	for k, v := range e.Xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords["SCHILY.xattr."+k] = v
+	}
+	if err := t.Tar.WriteHeader(h); err != nil {
+		return err
+	}
+	if content == nil {
+		return nil
+	}
+	_, err := io.Copy(t.Tar, content)
+	return err
+}

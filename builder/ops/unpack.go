@@ -1,0 +1,154 @@
+package ops
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/hodbuild/hod/builder/source"
+)
+
+// unpack extracts a source file into the destination when its content is an archive; else it says false.
+func (p *planner) unpack(ctx context.Context, s Source, e source.Entry) (bool, error) {
+	ok, err := isArchive(s.Files, e.Path)
+	if err != nil || !ok {
+		return false, err
+	}
+	f, err := s.Files.Open(e.Path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	plain, err := decompress(f)
+	if err != nil {
+		return false, fmt.Errorf("unpack %q: %w", "/"+e.Path, err)
+	}
+	defer plain.Close()
+	a, err := source.ReadArchive(&contextReader{ctx, plain}, p.o.Tmp, p.o.Limits)
+	if err != nil {
+		return false, fmt.Errorf("unpack %q: %w", "/"+e.Path, err)
+	}
+	p.closers = append(p.closers, a)
+	to, err := source.Resolve(p.canvas, p.op.Dest, true)
+	if err != nil {
+		return false, err
+	}
+	if err := p.canvas.mkdirAll(to, 0o755, p.own); err != nil {
+		return false, err
+	}
+	p.inode += e.Path + ":"
+	return true, p.extract(ctx, a, "", to)
+}
+
+// extract places what lies in a folder of an archive. The archive's own root changes nothing at the destination. A
+// folder of the archive goes through a link of the tree below that leads to a folder, as tar does; all else replaces.
+func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string) error {
+	list, err := a.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		from, place := e.Path, path.Join(to, path.Base(e.Path))
+		if e.IsDir() {
+			if place, err = p.folderPlace(place); err != nil {
+				return err
+			}
+		}
+		changed := e
+		if p.own != nil {
+			changed.UID, changed.GID = p.own.uid, p.own.gid
+		}
+		if e.Inode != "" {
+			changed.Inode = p.inode + e.Inode
+		}
+		changed.Path = place
+		if err := p.canvas.put(&node{entry: changed, files: a, from: from}); err != nil {
+			return err
+		}
+		if e.IsDir() {
+			if err := p.extract(ctx, a, from, place); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *planner) folderPlace(place string) (string, error) {
+	old, err := p.canvas.lookup(place)
+	if err != nil || old == nil || old.Type != tar.TypeSymlink {
+		return place, err
+	}
+	resolved, err := source.Resolve(p.canvas, place, true)
+	if err != nil {
+		if errors.Is(err, source.ErrLinks) {
+			return place, nil
+		}
+		return "", err
+	}
+	target, err := p.canvas.lookup(resolved)
+	if err != nil || target == nil || !target.IsDir() {
+		return place, err
+	}
+	return resolved, nil
+}
+
+// isArchive says whether a file is a tar archive, plain or compressed, by its content.
+func isArchive(f source.Files, name string) (bool, error) {
+	r, err := f.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	plain, err := decompress(r)
+	if err != nil {
+		return false, nil
+	}
+	defer plain.Close()
+	_, err = tar.NewReader(plain).Next()
+	return err == nil, nil
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// Workdir is a WORKDIR that has to make its folder.
+type Workdir struct {
+	// Path is absolute.
+	Path string
+	// User owns what is made, as USER has it; empty is root.
+	User string
+}
+
+// Plan decides the entries of the step's layer; it is empty when the folder exists.
+func (w Workdir) Plan(base source.Files, o Options) (*Layer, error) {
+	own, err := parseOwner(w.User, base)
+	if err != nil {
+		return nil, err
+	}
+	c := newCanvas(base, o.time())
+	dir, err := source.Resolve(c, w.Path, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.mkdirAll(dir, 0o755, own); err != nil {
+		return nil, fmt.Errorf("make working directory: %s: %w", strings.TrimSuffix(w.Path, "/"), err)
+	}
+	return c.layer()
+}
