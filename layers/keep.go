@@ -1,0 +1,118 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/hodbuild/hod/layers/lockfile"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// keepBlob makes a blob durable: its bytes, then its place on the kept shelf.
+func (s *Store) keepBlob(d digest.Digest) error {
+	return s.keep("blobs", d, syncFile)
+}
+
+// keep moves an object to the kept shelf after sync made its content durable.
+// An object that lies there already was synced by whoever moved it.
+func (s *Store) keep(kind string, d digest.Digest, sync func(path string) error) error {
+	path, _, err := s.find(kind, d)
+	if err != nil {
+		return err
+	}
+	kept := s.kept(kind, d)
+	if path == kept {
+		return lockfile.SyncDir(filepath.Dir(kept))
+	}
+	if err := sync(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) && s.has(kept) {
+			return lockfile.SyncDir(filepath.Dir(kept))
+		}
+		return err
+	}
+	if err := s.moveTo(path, kept, true); err != nil && !s.has(kept) {
+		return err
+	}
+	return lockfile.SyncDir(filepath.Dir(kept))
+}
+
+func (s *Store) has(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %q: %w", path, err)
+	}
+	return nil
+}
+
+// syncFolder makes the files of a flat folder and their names durable.
+func syncFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := syncFile(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return lockfile.SyncDir(dir)
+}
+
+// syncTree makes a whole tree durable with one call on its file system: that is
+// cheaper than a sync for each of its thousands of files.
+func syncTree(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("sync file system of %q: %w", dir, err)
+	}
+	return nil
+}
+
+// keepLayer makes a layer durable in a form that the others can be made from.
+func (s *Store) keepLayer(ctx context.Context, d digest.Digest) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	info, err := s.Layer(d)
+	if err != nil {
+		return err
+	}
+	sourced := false
+	for _, b := range info.Blobs {
+		err := s.keepBlob(b.Digest)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("keep layer %s: %w", d, err)
+		}
+		sourced = sourced || err == nil
+	}
+	if !sourced && !info.HasTar {
+		if !info.HasTree || info.Packed == "" {
+			return fmt.Errorf("keep layer %s: no form of it is left: %w", d, ErrNotFound)
+		}
+		if err := s.keep("trees", d, syncTree); err != nil {
+			return fmt.Errorf("keep layer %s: %w", d, err)
+		}
+	}
+	if err := s.keep("layers", d, syncFolder); err != nil {
+		return fmt.Errorf("keep layer %s: %w", d, err)
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Chain is the diffIDs of an image's layers from the base up.
+type Chain []digest.Digest
+
+// ID is the chain ID of the OCI image specification: one digest for the whole.
+func (c Chain) ID() digest.Digest {
+	if len(c) == 0 {
+		return digest.Canonical.FromString("")
+	}
+	id := c[0]
+	for _, d := range c[1:] {
+		id = digest.Canonical.FromString(string(id) + " " + string(d))
+	}
+	return id
+}
+
+// LayerInfo tells what the store has of a layer.
+type LayerInfo struct {
+	DiffID        digest.Digest
+	Size          int64  // of the tar
+	HasTree       bool   // a shared tree; trees that depend on a chain are not told
+	HasTar        bool   // kept as a tar
+	Packed        string // version of our packer that made it; empty for layers from elsewhere
+	SelfContained bool   // its tree does not depend on the layers below
+	// Blobs are the compressed forms that are known, whether or not their bytes
+	// are in the store: the one it came as first.
+	Blobs []ocispec.Descriptor
+}
+
+// layerRecord is the file "info" of a layer's folder, written last.
+type layerRecord struct {
+	Size          int64  `json:"size"`
+	Packed        string `json:"packed,omitempty"`
+	SelfContained bool   `json:"selfContained"`
+}
+
+// formRecord is a file "blob-…" of a layer's folder: a compressed form.
+type formRecord struct {
+	Descriptor ocispec.Descriptor `json:"descriptor"`
+	Compressor string             `json:"compressor,omitempty"` // compress.Spec.Version, empty if it came from elsewhere
+}
+
+// Layer tells what the store has of a layer, or ErrNotFound, and holds it.
+func (s *Store) Layer(diffID digest.Digest) (LayerInfo, error) {
+	info, err := s.layer(diffID)
+	if err != nil {
+		return LayerInfo{}, fmt.Errorf("look up layer %s: %w", diffID, err)
+	}
+	return info, nil
+}
+
+func (s *Store) layer(diffID digest.Digest) (LayerInfo, error) {
+	if err := s.hold(diffID); err != nil {
+		return LayerInfo{}, err
+	}
+	var rec layerRecord
+	if err := s.readLayerFile(diffID, "info", &rec); err != nil {
+		return LayerInfo{}, err
+	}
+	info := LayerInfo{DiffID: diffID, Size: rec.Size, Packed: rec.Packed, SelfContained: rec.SelfContained}
+	dir, _, err := s.find("layers", diffID)
+	if err != nil {
+		return LayerInfo{}, err
+	}
+	info.HasTar = s.has(filepath.Join(dir, "tar"))
+	_, _, terr := s.find("trees", diffID)
+	info.HasTree = terr == nil
+	forms, err := s.forms(diffID)
+	for _, f := range forms {
+		if f.Compressor == "" {
+			info.Blobs = append([]ocispec.Descriptor{f.Descriptor}, info.Blobs...)
+			continue
+		}
+		info.Blobs = append(info.Blobs, f.Descriptor)
+	}
+	return info, err
+}
+
+// readLayerFile reads a record of a layer's folder from whichever shelf has it.
+func (s *Store) readLayerFile(diffID digest.Digest, name string, into any) error {
+	var data []byte
+	for range 2 { // the folder may change shelves in between
+		dir, _, err := s.find("layers", diffID)
+		if err != nil {
+			return err
+		}
+		data, err = readRecord(filepath.Join(dir, name))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	if data == nil {
+		return ErrNotFound
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("read %s of layer %s: %w", name, diffID, err)
+	}
+	return nil
+}
+
+// forms lists the compressed forms that a layer is known by.
+func (s *Store) forms(diffID digest.Digest) ([]formRecord, error) {
+	dir, _, err := s.find("layers", diffID)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var forms []formRecord
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "blob-") {
+			continue
+		}
+		var f formRecord
+		if err := s.readLayerFile(diffID, e.Name(), &f); err != nil {
+			return nil, err
+		}
+		forms = append(forms, f)
+	}
+	return forms, nil
+}
+
+// addForm remembers a compressed form of a layer.
+func (s *Store) addForm(diffID digest.Digest, f formRecord) error {
+	data, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		dir, _, ferr := s.find("layers", diffID)
+		if ferr != nil {
+			return ferr
+		}
+		durable := dir == s.kept("layers", diffID)
+		err = s.writeRecord(filepath.Join(dir, "blob-"+f.Descriptor.Digest.Encoded()), data, durable)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return err
+}
+
+// LayerWriter takes the canonical tar of one layer, as our packer writes it.
+type LayerWriter struct {
+	s    *Store
+	dir  string // under tmp/, becomes the layer's folder
+	f    *os.File
+	h    hash.Hash
+	n    int64
+	o    LayerOptions
+	done bool
+}
+
+// LayerOptions say what is known of a layer that is being written.
+type LayerOptions struct {
+	Packed        string // version of our packer, if it makes this tar
+	SelfContained bool
+	// Index, if set, is called by Commit for the bytes of the layer's index.
+	Index func() ([]byte, error)
+}
+
+// Write appends bytes of the tar.
+func (w *LayerWriter) Write(p []byte) (int, error) {
+	n, err := w.f.Write(p)
+	w.h.Write(p[:n])
+	w.n += int64(n)
+	return n, err
+}
+
+// newLayer begins a layer's folder with an empty tar.
+func (s *Store) newLayer(o LayerOptions) (*LayerWriter, error) {
+	dir, err := s.temp()
+	if err != nil {
+		return nil, fmt.Errorf("create layer: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create layer: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "tar"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create layer: %w", err)
+	}
+	return &LayerWriter{s: s, dir: dir, f: f, h: digest.Canonical.Hash(), o: o}, nil
+}
+
+// commit publishes the folder on this boot's shelf; PutImage makes it durable.
+func (w *LayerWriter) commit(ctx context.Context) (LayerInfo, error) {
+	if w.done {
+		return LayerInfo{}, os.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return LayerInfo{}, err
+	}
+	w.done = true
+	err := w.f.Close()
+	d := digest.NewDigest(digest.Canonical, w.h)
+	if err == nil {
+		err = w.s.publishLayer(w.dir, d, w.n, w.o)
+	}
+	if err != nil {
+		w.s.throw(w.dir)
+		return LayerInfo{}, fmt.Errorf("commit layer %s: %w", d, err)
+	}
+	return w.s.Layer(d)
+}
+
+// publishLayer finishes a folder under tmp/ and renames it to be the layer's.
+// Of two equal layers the first stays, unless it has no tar and ours has.
+func (s *Store) publishLayer(dir string, d digest.Digest, size int64, o LayerOptions) error {
+	if err := s.hold(d); err != nil {
+		return err
+	}
+	if o.Index != nil {
+		index, err := o.Index()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "index"), index, 0o600); err != nil {
+			return err
+		}
+	}
+	info, err := json.Marshal(layerRecord{Size: size, Packed: o.Packed, SelfContained: o.SelfContained})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "info"), info, 0o600); err != nil {
+		return err
+	}
+	if _, _, err := s.find("layers", d); err == nil {
+		return s.throw(dir)
+	}
+	return s.publish(dir, "layers", d, false)
+}
+
+// Close gives up what was not committed.
+func (w *LayerWriter) Close() error {
+	if w.done {
+		return nil
+	}
+	w.done = true
+	w.f.Close()
+	return w.s.throw(w.dir)
+}

@@ -1,0 +1,78 @@
+package lockfile
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// tempPrefix begins the name of every unfinished file of AtomicWrite.
+const tempPrefix = ".new-"
+
+// IsTemp tells whether a file name is that of an unfinished AtomicWrite, which
+// a reader of a folder skips and a collector may delete when it is old.
+func IsTemp(name string) bool { return strings.HasPrefix(name, tempPrefix) }
+
+// AtomicWrite replaces the file at path by data. Readers see the old content or
+// the new, never a part. With sync the new content is on disk, under its name,
+// when AtomicWrite returns.
+func AtomicWrite(path string, data []byte, perm os.FileMode, sync bool) error {
+	return AtomicWriteVia(filepath.Dir(path), tempPrefix, path, data, perm, sync)
+}
+
+// AtomicWriteVia is AtomicWrite with the unfinished file in dir, which must be
+// on path's file system, under a name that begins with prefix.
+func AtomicWriteVia(dir, prefix, path string, data []byte, perm os.FileMode, sync bool) error {
+	temp := filepath.Join(dir, prefix+Random())
+	if err := writeFile(temp, data, perm, sync); err != nil {
+		os.Remove(temp)
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		os.Remove(temp)
+		return fmt.Errorf("publish %q: %w", path, err)
+	}
+	if sync {
+		return SyncDir(filepath.Dir(path))
+	}
+	return nil
+}
+
+func writeFile(path string, data []byte, perm os.FileMode, sync bool) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// SyncDir makes the names in a folder durable: without it a renamed file may
+// have its old name, or none, after a power cut.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync folder %q: %w", dir, err)
+	}
+	return nil
+}
+
+// Random is 16 random hexadecimal digits, for names that must not collide.
+func Random() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

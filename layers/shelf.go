@@ -1,0 +1,155 @@
+package layers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/hodbuild/hod/layers/lockfile"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// A shelf is one of the two places where an object of a kind may lie: kept (the
+// root), or this boot's. The kinds are "blobs", "layers" and "trees".
+
+// kept is the path on the durable shelf.
+func (s *Store) kept(kind string, d digest.Digest) string {
+	return s.path(kind, string(d.Algorithm()), d.Encoded())
+}
+
+// booted is the path on the shelf of this boot.
+func (s *Store) booted(kind string, d digest.Digest) (string, error) {
+	id, err := s.bootID()
+	if err != nil {
+		return "", err
+	}
+	return s.path("boot", id, kind, string(d.Algorithm()), d.Encoded()), nil
+}
+
+// find tells where an object lies. An object may move from this boot's shelf to
+// the kept one while somebody looks, hence the third look.
+func (s *Store) find(kind string, d digest.Digest) (path string, st unix.Stat_t, err error) {
+	if err := validDigest(d); err != nil {
+		return "", st, err
+	}
+	boot, err := s.booted(kind, d)
+	if err != nil {
+		return "", st, err
+	}
+	kept := s.kept(kind, d)
+	for _, path := range []string{kept, boot, kept} {
+		if err = unix.Lstat(path, &st); err == nil {
+			return path, st, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", st, &fs.PathError{Op: "stat", Path: path, Err: err}
+		}
+	}
+	return "", st, ErrNotFound
+}
+
+// publish renames a finished object into its place. When the same object came
+// there meanwhile, ours is given up: equal names have equal content.
+func (s *Store) publish(temp, kind string, d digest.Digest, durable bool) error {
+	to := s.kept(kind, d)
+	if !durable {
+		var err error
+		if to, err = s.booted(kind, d); err != nil {
+			return err
+		}
+	}
+	return s.moveTo(temp, to, durable)
+}
+
+func (s *Store) moveTo(from, to string, durable bool) error {
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) { // a shelf of a boot, or of an algorithm, is made on first use
+		if merr := os.MkdirAll(filepath.Dir(to), 0o700); merr != nil {
+			return merr
+		}
+		err = os.Rename(from, to)
+	}
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) {
+		if _, serr := os.Lstat(from); serr != nil {
+			return fmt.Errorf("publish object: %w", serr)
+		}
+		if terr := s.throw(from); terr != nil {
+			return terr
+		}
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("publish object: %w", err)
+	}
+	if durable {
+		return lockfile.SyncDir(filepath.Dir(to))
+	}
+	return nil
+}
+
+// throw renames something into the trash, from where collection deletes it.
+func (s *Store) throw(path string) error {
+	err := os.Rename(path, s.path("trash", lockfile.Random()))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("throw away object: %w", err)
+	}
+	return nil
+}
+
+// temp is a fresh path under tmp/ that collection leaves alone while we live.
+func (s *Store) temp() (string, error) {
+	l, err := s.ownLease()
+	if err != nil {
+		return "", err
+	}
+	return s.path("tmp", l.id+"."+lockfile.Random()), nil
+}
+
+// writeRecord publishes one small file.
+func (s *Store) writeRecord(path string, data []byte, durable bool) error {
+	l, err := s.ownLease()
+	if err != nil {
+		return err
+	}
+	write := func() error {
+		return lockfile.AtomicWriteVia(s.path("tmp"), l.id+".", path, data, 0o600, durable)
+	}
+	err = write()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if durable {
+			if err := lockfile.SyncDir(filepath.Dir(filepath.Dir(path))); err != nil {
+				return err
+			}
+		}
+		err = write()
+	}
+	return err
+}
+
+// maxRecord bounds every small file that is read whole.
+const maxRecord = 32 << 20
+
+// readRecord reads one small file; ErrNotFound when there is none.
+func readRecord(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxRecord {
+		return nil, fmt.Errorf("read %q: %d bytes are too many for a record", path, st.Size())
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	return b, err
+}
