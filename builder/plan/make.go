@@ -1,0 +1,239 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hodbuild/hod/builder/dockerfile"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// BaseImage is what a name of an image was resolved to.
+type BaseImage struct {
+	Name   string
+	Digest digest.Digest // of the manifest, or of the config where there is no manifest
+	Config []byte
+	Chain  []digest.Digest
+}
+
+// Options is what a plan depends on besides the recipe.
+type Options struct {
+	Target    string // a stage's name or number; empty is the last
+	BuildArgs map[string]string
+	// Platforms are the platforms to build for, one target each. Empty means this machine's, or where a base image
+	// exists for another one only, that.
+	Platforms []ocispec.Platform
+	Labels    map[string]string // added to the target's
+	Contexts  map[string]string // named contexts: name to what it stands for
+	NoCache   func(stage string) bool
+	// Resolve finds an image, or with the prefix oci-layout:// one in a layout folder.
+	Resolve func(ctx context.Context, name string, p ocispec.Platform) (*BaseImage, error)
+	// Ignored says whether the ignore file excludes a path of the main context; for warnings only.
+	Ignored   func(path string) bool
+	AllStages bool // also plan what the target does not need, to check it
+	Linter    *dockerfile.Linter
+}
+
+// Plan is a graph of steps and the images that it ends in.
+type Plan struct {
+	Recipe  *dockerfile.Recipe
+	Steps   []*Step // inputs before those that use them; only what a target needs
+	Targets []Target
+	// Epoch is the value of SOURCE_DATE_EPOCH, nil when there is none.
+	Epoch *time.Time
+}
+
+// Target is the result for one platform.
+type Target struct {
+	Platform ocispec.Platform
+	Stage    string
+	Step     *Step // the file system; nil is an empty one
+	Image    *Image
+	Outline  Outline
+}
+
+// Make plans a recipe. It performs nothing; errors carry their place in the recipe.
+func Make(ctx context.Context, recipe *dockerfile.Recipe, o Options) (*Plan, error) {
+	p := &Plan{Recipe: recipe}
+	platforms, implicit := o.Platforms, false
+	if len(platforms) == 0 {
+		platforms, implicit = []ocispec.Platform{HostPlatform()}, true
+	}
+	g := &graph{byKey: map[string]*Step{}}
+	for _, platform := range platforms {
+		m := &maker{recipe: recipe, o: o, graph: g, platform: normal(platform), implicit: implicit,
+			many: len(platforms) > 1, lint: o.Linter, lex: recipe.Lexer(), byName: map[string]*stage{}}
+		target, err := m.run(ctx)
+		if err != nil {
+			return nil, recipe.Wrap(err)
+		}
+		p.Targets = append(p.Targets, *target)
+		p.Epoch = m.epoch
+	}
+	if err := o.Linter.Err(); err != nil {
+		return nil, recipe.Wrap(err)
+	}
+	p.Steps = reachable(g.steps, p.Targets)
+	return p, nil
+}
+
+// maker plans one platform.
+type maker struct {
+	recipe   *dockerfile.Recipe
+	o        Options
+	graph    *graph
+	platform ocispec.Platform
+	implicit bool // the user asked for no platform
+	many     bool // names of steps tell the platform
+	lint     *dockerfile.Linter
+	lex      *dockerfile.Lexer
+	globals  *env
+	args     map[string]argInfo // declared global arguments
+	epoch    *time.Time
+	stages   []*stage // of the recipe, then images that COPY --from and mounts name
+	own      int      // how many of them are the recipe's
+	byName   map[string]*stage
+
+	targetName string // what TARGETSTAGE says
+}
+
+func (m *maker) run(ctx context.Context) (*Target, error) {
+	stages, globals, err := m.recipe.Stages(m.lint)
+	if err != nil {
+		return nil, err
+	}
+	m.targetName = cmp.Or(m.o.Target, stages[len(stages)-1].Name, "default")
+	if err := m.setGlobals(stages, globals); err != nil {
+		return nil, err
+	}
+	if err := m.setEpoch(); err != nil {
+		return nil, err
+	}
+	for i := range stages {
+		if err := m.addStage(i, stages[i]); err != nil {
+			return nil, dockerfile.At(err, stages[i].Location)
+		}
+	}
+	m.own = len(m.stages)
+	target, err := m.target()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.link(); err != nil {
+		return nil, err
+	}
+	needed, err := m.resolve(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range m.stages {
+		if !s.dispatched && (needed[s] || m.o.AllStages && s.resolved) {
+			if err := m.dispatch(s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return m.finish(target), nil
+}
+
+// finish makes the target of the stage.
+func (m *maker) finish(s *stage) *Target {
+	img := s.img.clone()
+	for name, value := range m.o.Labels {
+		if img.Config.Labels == nil {
+			img.Config.Labels = map[string]string{}
+		}
+		img.Config.Labels[name] = value
+	}
+	if !m.implicit {
+		same := img.Platform.OS == m.platform.OS && img.Platform.Architecture == m.platform.Architecture
+		p := m.platform
+		if same && p.Variant == "" {
+			p.Variant = img.Platform.Variant
+		}
+		if same && p.OSVersion == "" {
+			p.OSVersion = img.Platform.OSVersion
+		}
+		img.Platform = p
+	}
+	img.Platform = normal(img.Platform)
+	return &Target{Platform: img.Platform, Stage: s.label, Step: s.fs, Image: img, Outline: m.outline(s)}
+}
+
+// target finds the stage that is to be built.
+func (m *maker) target() (*stage, error) {
+	if m.o.Target == "" {
+		return m.stages[len(m.stages)-1], nil
+	}
+	if s, ok := m.byName[strings.ToLower(m.o.Target)]; ok {
+		return s, nil
+	}
+	if n, err := strconv.Atoi(m.o.Target); err == nil && n >= 0 && n < len(m.stages) {
+		return m.stages[n], nil
+	}
+	return nil, dockerfile.Suggest(fmt.Errorf("target stage %q could not be found", m.o.Target), m.o.Target, m.stageNames())
+}
+
+func (m *maker) stageNames() []string {
+	var names []string
+	for _, s := range m.stages {
+		if s.label != "" {
+			names = append(names, s.label)
+		}
+	}
+	return names
+}
+
+// setEpoch reads SOURCE_DATE_EPOCH, a build argument or a global one.
+func (m *maker) setEpoch() error {
+	value, ok := m.o.BuildArgs["SOURCE_DATE_EPOCH"]
+	if !ok {
+		value, _ = m.globals.Get("SOURCE_DATE_EPOCH")
+	}
+	switch value {
+	case "":
+		return nil
+	case "context": // a folder has no time of its own
+		return errors.New(`SOURCE_DATE_EPOCH=context is not supported: give the time in seconds, as "git log -1 --format=%ct" prints it`)
+	}
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", value)
+	}
+	t := time.Unix(seconds, 0).UTC()
+	m.epoch = &t
+	return nil
+}
+
+// reachable keeps the steps that the targets need, and numbers them from 1.
+func reachable(steps []*Step, targets []Target) []*Step {
+	needed := map[*Step]bool{}
+	var visit func(*Step)
+	visit = func(s *Step) {
+		if s == nil || needed[s] {
+			return
+		}
+		needed[s] = true
+		visit(s.Parent)
+		for _, in := range s.Inputs {
+			visit(in)
+		}
+	}
+	for _, t := range targets {
+		visit(t.Step)
+	}
+	var kept []*Step
+	for _, s := range steps {
+		if needed[s] {
+			kept = append(kept, s)
+			s.ID = len(kept)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,212 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hodbuild/hod/builder/dockerfile"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// resolve finds the base images of all stages that the target needs. A base may bring ONBUILD triggers that need more
+// stages, so it goes on until nothing new is needed.
+func (m *maker) resolve(ctx context.Context, target *stage) (map[*stage]bool, error) {
+	for {
+		set, more := needed(target), false
+		for i := 0; i < len(m.stages); i++ { // triggers append
+			s := m.stages[i]
+			if !set[s] && (!m.o.AllStages || s.foreign) {
+				continue
+			}
+			if err := m.resolveStage(ctx, s); err != nil {
+				return nil, dockerfile.At(err, s.src.Location)
+			}
+			grown, err := m.trigger(s)
+			if err != nil {
+				return nil, dockerfile.At(err, s.src.Location)
+			}
+			more = more || grown
+		}
+		if !more {
+			return set, m.refuseCycles()
+		}
+	}
+}
+
+// resolveStage finds what a stage starts from, unless that is another stage.
+func (m *maker) resolveStage(ctx context.Context, s *stage) error {
+	if s.resolved || s.base != nil {
+		s.resolved = true
+		return nil
+	}
+	s.resolved = true
+	platform := m.platform
+	if s.platform != nil {
+		platform = *s.platform
+	}
+	if s.context != "" {
+		return m.fromContext(ctx, s, s.src.Name, s.context, platform, true)
+	}
+	if s.baseName == "scratch" {
+		s.img, s.platform, s.dispatched = newImage(m.platform), &m.platform, s.foreign
+		return nil
+	}
+	if spec, ok := m.contextFor(s.baseName, &platform); ok {
+		return m.fromContext(ctx, s, s.baseName, spec, platform, s.foreign)
+	}
+	if !ValidName(s.baseName) {
+		return fmt.Errorf("failed to parse stage name %q: invalid reference format", s.baseName)
+	}
+	s.dispatched = s.foreign
+	return m.fromImage(ctx, s, NormalName(s.baseName), platform)
+}
+
+// fromImage makes the stage start from an image.
+func (m *maker) fromImage(ctx context.Context, s *stage, name string, platform ocispec.Platform) error {
+	if m.o.Resolve == nil {
+		return fmt.Errorf("no source of images for %q", name)
+	}
+	base, err := m.o.Resolve(ctx, name, platform)
+	if err != nil {
+		return dockerfile.Suggest(fmt.Errorf("%s: %w", s.baseName, err), s.baseName, m.stageNames())
+	}
+	img, err := imageOf(base.Config)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	s.img = img
+	if s.platform == nil && m.implicit && img.Platform.OS != "" && img.Platform.Architecture != "" {
+		platform = normal(img.Platform)
+	}
+	if got := normal(img.Platform); got.OS != platform.OS || got.Architecture != platform.Architecture {
+		m.lint.For(s.src.Comments).BasePlatform(s.baseName, FormatPlatform(platform), FormatPlatform(got), s.src.Location)
+	}
+	s.platform = &platform
+	if len(base.Chain) == 0 {
+		return nil
+	}
+	s.fs, err = m.graph.add(&Step{Op: Base{Name: name, Digest: base.Digest, Chain: base.Chain, image: base}, Platform: platform,
+		Name: m.stepName(s, "FROM "+name), Stage: s.label, Ranges: s.src.Location})
+	return err
+}
+
+// fromContext makes a stage of a named context: an image, or a tree of files. done says that the stage's instructions
+// are not performed.
+func (m *maker) fromContext(ctx context.Context, s *stage, name, spec string, platform ocispec.Platform, done bool) error {
+	s.dispatched = done
+	for depth := 0; strings.HasPrefix(spec, "docker-image://"); depth++ {
+		image := strings.TrimPrefix(spec, "docker-image://")
+		if depth > 10 {
+			return fmt.Errorf("named context %q leads to itself", name)
+		}
+		if !ValidName(image) {
+			return fmt.Errorf("named context %q: %q is not the name of an image", name, image)
+		}
+		next, ok := m.contextFor(image, &platform)
+		if !ok || NormalName(image) == NormalName(name) {
+			return m.fromImage(ctx, s, NormalName(image), platform)
+		}
+		spec = next
+	}
+	switch scheme, _, _ := strings.Cut(spec, ":"); {
+	case strings.HasPrefix(spec, "oci-layout://"):
+		return m.fromImage(ctx, s, spec, platform)
+	case scheme == "input" || scheme == "target":
+		return fmt.Errorf("named context %q: %q means another target of a bake file, which hod does not read", name, spec)
+	}
+	tree, err := m.graph.add(&Step{Op: Context{Name: name, Spec: spec}, Name: "[context " + name + "]", Ranges: s.src.Location})
+	if err != nil {
+		return err
+	}
+	s.img, s.platform = newImage(platform), &platform
+	if s.foreign {
+		s.fs = tree
+		return nil
+	}
+	s.fs, err = m.graph.add(&Step{Op: Copy{Sources: []Source{{Path: "/", Local: true}}, Dest: "/"}, Inputs: []*Step{tree},
+		Platform: platform, Name: m.stepName(s, "FROM "+name), Stage: s.label, Ranges: s.src.Location})
+	s.img.note("FROM "+name, s.fs)
+	return err
+}
+
+// contextFor finds the named context that stands in for a stage or image, for its platform first.
+func (m *maker) contextFor(name string, p *ocispec.Platform) (string, bool) {
+	if strings.EqualFold(name, "scratch") || strings.EqualFold(name, "context") || len(m.o.Contexts) == 0 {
+		return "", false
+	}
+	if p == nil {
+		p = &m.platform
+	}
+	for _, suffix := range []string{"::" + formatFull(*p), ""} {
+		if spec, ok := m.o.Contexts[name+suffix]; ok {
+			return spec, true
+		}
+		for key, spec := range m.o.Contexts {
+			bare, has := strings.CutSuffix(key, suffix)
+			if has && (suffix != "" || !strings.Contains(key, "::")) && strings.EqualFold(NormalName(bare), NormalName(name)) {
+				return spec, true
+			}
+		}
+	}
+	return "", false
+}
+
+// trigger puts the ONBUILD instructions of the base in front of the stage's own. It says whether they need stages.
+func (m *maker) trigger(s *stage) (bool, error) {
+	if s.triggered || s.foreign || s.context != "" {
+		return false, nil
+	}
+	s.triggered = true
+	var texts []string
+	if s.base != nil {
+		for _, c := range s.base.src.Commands {
+			if on, ok := c.(*dockerfile.Onbuild); ok {
+				texts = append(texts, on.Expression)
+			}
+		}
+	} else if s.img != nil {
+		texts, s.img.Config.OnBuild = s.img.Config.OnBuild, nil
+	}
+	var cmds []command
+	grown := false
+	for _, text := range texts {
+		c, err := dockerfile.Trigger(text, s.src.Location)
+		if err != nil {
+			return false, err
+		}
+		if _, nested := c.(*dockerfile.Onbuild); nested {
+			return false, errors.New("an ONBUILD trigger may not hold ONBUILD")
+		}
+		cmd, err := m.command(s, c)
+		if err != nil {
+			return false, err
+		}
+		cmd.onBuild = true
+		grown = grown || len(cmd.from) > 0
+		cmds = append(cmds, cmd)
+		switch c.(type) {
+		case *dockerfile.Add, *dockerfile.Copy, *dockerfile.Run, *dockerfile.Workdir:
+			s.total++
+		}
+	}
+	s.commands = append(cmds, s.commands...)
+	return grown, nil
+}
+
+// stepName writes [stage 2/5] and what the step is.
+func (m *maker) stepName(s *stage, text string) string {
+	if s.foreign || s.total == 0 {
+		return text
+	}
+	s.index++
+	prefix := ""
+	if m.many {
+		prefix += FormatPlatform(*s.platform) + " "
+	}
+	if m.own > 1 {
+		prefix += s.label + " "
+	}
+	return fmt.Sprintf("[%s%d/%d] %s", prefix, s.index, s.total, text)
+}
