@@ -135,7 +135,7 @@ func entryOf(st *unix.Stat_t, p string) Entry {
 	e := Entry{Path: p, Mode: st.Mode & 0o7777, ModTime: time.Unix(st.Mtim.Unix())}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		e.Type, e.Size = tar.TypeReg, st.Size
+		e.Type, e.Size, e.stat = tar.TypeReg, st.Size, idOf(st)
 		if st.Nlink > 1 {
 			e.Inode = strconv.FormatUint(st.Dev, 36) + ":" + strconv.FormatUint(st.Ino, 36)
 		}

@@ -24,6 +24,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Entry is what a tree knows about one name, without its content.
@@ -44,6 +46,10 @@ type Entry struct {
 	Xattrs             map[string]string
 	// Inode, where it is not empty, is the same for all names of one file with several.
 	Inode string
+	// Digest is the content's, where the tree knows it without reading.
+	Digest digest.Digest
+
+	stat fileID // of a file of a Folder
 }
 
 // IsDir says whether the entry is a folder.

@@ -1,0 +1,185 @@
+package source
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// StatCache remembers the digests of local files between builds, so that a build in which nothing changed reads no file.
+// An entry is trusted when path, device, inode, size, mtime and ctime are what they were, and when the file had been
+// left alone for longer than its file system's clock can tell before it was hashed (as git does with racily clean
+// files): else a second write within one tick would go unseen. A nil StatCache hashes every time.
+type StatCache struct {
+	path string
+	mu   sync.Mutex // guards the maps
+	old  map[fileID]sum
+	used map[fileID]sum
+	miss bool
+}
+
+type sum [32]byte
+
+// fileID is all that says that a file is still the same.
+type fileID struct {
+	Name, Dev, Ino, Size uint64
+	Mtime, Ctime         int64
+}
+
+const (
+	statMagic  = "hodstat1"
+	recordSize = 6*8 + 32
+	statLimit  = 256 << 20
+)
+
+func idOf(st *unix.Stat_t) fileID {
+	return fileID{Dev: uint64(st.Dev), Ino: st.Ino, Size: uint64(st.Size), Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano()}
+}
+
+func (id fileID) named(p string) fileID {
+	h := fnv.New64a()
+	io.WriteString(h, p)
+	id.Name = h.Sum64()
+	return id
+}
+
+// settled says whether a file that looks like this at the time now cannot change any more without looking different.
+func (id fileID) settled(now time.Time) bool {
+	tick := int64(20 * time.Millisecond)
+	if id.Ctime%int64(time.Second) == 0 {
+		tick = int64(2 * time.Second)
+	}
+	return max(id.Ctime, id.Mtime)+tick < now.UnixNano()
+}
+
+// OpenStatCache reads the cache file at path; one that is missing or damaged is an empty cache.
+func OpenStatCache(path string) (*StatCache, error) {
+	c := &StatCache{path: path, old: map[fileID]sum{}, used: map[fileID]sum{}}
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() > statLimit {
+		return c, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read stat cache: %w", err)
+	}
+	if len(data) < 16 || string(data[:8]) != statMagic || binary.LittleEndian.Uint64(data[8:]) != checksum(data[16:]) {
+		return c, nil
+	}
+	for data = data[16:]; len(data) >= recordSize; data = data[recordSize:] {
+		var id fileID
+		if _, err := binary.Decode(data, binary.LittleEndian, &id); err != nil {
+			return c, nil
+		}
+		c.old[id] = sum(data[recordSize-32:])
+	}
+	return c, nil
+}
+
+func checksum(data []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(data)
+	return h.Sum64()
+}
+
+// Save writes the entries that were used since the cache was opened, if there are new ones.
+func (c *StatCache) Save() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.miss {
+		return nil
+	}
+	data := append([]byte(statMagic), make([]byte, 8)...)
+	for id, s := range c.used {
+		var err error
+		if data, err = binary.Append(data, binary.LittleEndian, id); err != nil {
+			return err
+		}
+		data = append(data, s[:]...)
+	}
+	binary.LittleEndian.PutUint64(data[8:], checksum(data[16:]))
+	return c.write(data)
+}
+
+func (c *StatCache) write(data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(c.path), ".stat-")
+	if err != nil {
+		return fmt.Errorf("write stat cache: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write stat cache: %w", err)
+	}
+	return os.Rename(f.Name(), c.path)
+}
+
+// Digest gives the digest of a file's content. A file that changes while it is hashed is an error.
+func (c *StatCache) Digest(f Files, e Entry) (digest.Digest, error) {
+	if e.Digest != "" {
+		return e.Digest, nil
+	}
+	id := e.stat.named(e.Path)
+	if c != nil && e.stat.Ino != 0 {
+		if s, ok := c.find(id); ok {
+			return digest.NewDigestFromBytes(digest.SHA256, s[:]), nil
+		}
+	}
+	now := time.Now()
+	r, err := f.Open(e.Path)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	d := digest.SHA256.Digester()
+	n, err := io.Copy(d.Hash(), r)
+	if err != nil {
+		return "", fmt.Errorf("hash %q: %w", "/"+e.Path, err)
+	}
+	if n != e.Size {
+		return "", fmt.Errorf("hash %q: the file changed while it was read", "/"+e.Path)
+	}
+	if file, ok := r.(*os.File); ok && c != nil && e.stat.Ino != 0 {
+		if err := c.remember(file, id, e, now, sum(d.Hash().Sum(nil))); err != nil {
+			return "", err
+		}
+	}
+	return d.Digest(), nil
+}
+
+func (c *StatCache) find(id fileID) (sum, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.old[id]
+	if ok {
+		c.used[id] = s
+	}
+	return s, ok
+}
+
+func (c *StatCache) remember(file *os.File, id fileID, e Entry, started time.Time, s sum) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return err
+	}
+	if idOf(&st).named(e.Path) != id {
+		return fmt.Errorf("hash %q: the file changed while it was read", "/"+e.Path)
+	}
+	if !id.settled(started) {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.old[id], c.used[id], c.miss = s, s, true
+	return nil
+}
