@@ -1,0 +1,224 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// CheckOptions of Check.
+type CheckOptions struct {
+	// Repair drops what is damaged: what can be made or fetched again comes back
+	// when it is next needed.
+	Repair bool
+}
+
+// Problem is one thing that is not as it should be.
+type Problem struct {
+	Object   string // a name, or a kind and a digest
+	What     string
+	Repaired bool
+	Remedy   string // what to do about it; empty when repaired
+}
+
+// CheckReport of Check.
+type CheckReport struct {
+	Blobs, Layers, Images, References int
+	Bytes                             int64 // hashed
+	Problems                          []Problem
+}
+
+// Check re-hashes every blob and tar, and follows every name. It is safe beside
+// other processes: what vanishes meanwhile is no problem.
+func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
+	c := &checker{s: s, o: o}
+	for _, step := range []func(context.Context) error{c.blobs, c.layers, c.images, c.references} {
+		if err := step(ctx); err != nil {
+			return c.r, fmt.Errorf("check store: %w", err)
+		}
+	}
+	return c.r, nil
+}
+
+type checker struct {
+	s *Store
+	o CheckOptions
+	r CheckReport
+}
+
+// found notes a problem; fix, if there is one, is tried under Repair.
+func (c *checker) found(object, what, remedy string, fix func() error) error {
+	p := Problem{Object: object, What: what, Remedy: remedy}
+	if c.o.Repair && fix != nil {
+		if err := fix(); err != nil {
+			return err
+		}
+		p.Repaired = true
+	}
+	c.r.Problems = append(c.r.Problems, p)
+	return nil
+}
+
+// each visits the objects of a kind on both shelves.
+func (c *checker) each(ctx context.Context, kind string, check func(candidate) error) error {
+	boot, err := c.s.bootID()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{c.s.path(kind), c.s.path("boot", boot, kind)} {
+		for alg := range digestSize {
+			var failed error
+			err := objectsIn(ctx, filepath.Join(dir, alg), alg, false, func(o candidate) {
+				if failed == nil {
+					failed = check(o)
+				}
+			})
+			if err = errors.Join(err, ignoreMissing(failed)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *checker) blobs(ctx context.Context) error {
+	return c.each(ctx, "blobs", func(o candidate) error {
+		c.r.Blobs++
+		got, _, err := c.hash(ctx, o.path, o.d.Algorithm())
+		if err != nil || got == o.d {
+			return err
+		}
+		return c.found("blob "+string(o.d), "its bytes have digest "+string(got), "pull or push the image again",
+			func() error { return c.s.throw(o.path) })
+	})
+}
+
+func (c *checker) hash(ctx context.Context, path string, alg digest.Algorithm) (digest.Digest, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := alg.Hash()
+	n, err := copyContext(ctx, h, io.Reader(f))
+	c.r.Bytes += n
+	return digest.NewDigest(alg, h), n, err
+}
+
+func (c *checker) layers(ctx context.Context) error {
+	return c.each(ctx, "layers", func(o candidate) error {
+		c.r.Layers++
+		if err := c.tar(ctx, o); err != nil {
+			return err
+		}
+		raw, err := os.ReadFile(filepath.Join(o.path, "info"))
+		var rec layerRecord
+		if err == nil {
+			err = json.Unmarshal(raw, &rec)
+		}
+		if err != nil {
+			if !c.s.has(o.path) {
+				return nil
+			}
+			return c.found("layer "+string(o.d), "its record cannot be read", "pull or build the image again", func() error { return c.s.throw(o.path) })
+		}
+		if !c.s.whole(o.d) && c.s.has(o.path) {
+			return c.found("layer "+string(o.d), "no form of it is left", "pull or build the image again", func() error { return c.s.throw(o.path) })
+		}
+		return nil
+	})
+}
+
+// tar checks a layer's tar form.
+func (c *checker) tar(ctx context.Context, o candidate) error {
+	path := filepath.Join(o.path, "tar")
+	got, _, err := c.hash(ctx, path, o.d.Algorithm())
+	if err != nil || got == o.d {
+		return ignoreMissing(err)
+	}
+	return c.found("layer "+string(o.d), "its tar has digest "+string(got), "build the image again", func() error { return c.s.throw(path) })
+}
+
+// whole tells whether a layer can be had in some form.
+func (s *Store) whole(d digest.Digest) bool {
+	if _, _, err := s.find("layers", d); err != nil {
+		return false
+	}
+	if _, _, err := s.find("trees", d); err == nil {
+		return true
+	}
+	return s.remakeable(d)
+}
+
+func (c *checker) images(ctx context.Context) error {
+	return objectsInEach(ctx, c.s.path("images/ids"), func(o candidate) error {
+		c.r.Images++
+		object := "image " + string(o.d)
+		forget := func() error { return os.Remove(o.path) }
+		raw, err := c.s.peek(o.d)
+		if err == nil && raw == nil {
+			err = fmt.Errorf("it is too large")
+		}
+		var chain Chain
+		if err == nil {
+			_, chain, err = parseConfig(raw)
+		}
+		if err == nil {
+			_, err = c.s.readImageRecord(o.d)
+		}
+		if err != nil {
+			if !c.s.has(o.path) {
+				return nil
+			}
+			return c.found(object, "its config cannot be read: "+err.Error(), "pull or build it again", forget)
+		}
+		for _, d := range chain {
+			if !c.s.whole(d) && c.s.has(o.path) {
+				return c.found(object, "layer "+string(d)+" is missing", "pull or build it again", forget)
+			}
+		}
+		return nil
+	})
+}
+
+func objectsInEach(ctx context.Context, dir string, check func(candidate) error) error {
+	var failed error
+	err := objectsIn(ctx, dir, "sha256", true, func(o candidate) {
+		if failed == nil {
+			failed = check(o)
+		}
+	})
+	return errors.Join(err, ignoreMissing(failed))
+}
+
+// references follows every name. A name is never dropped by repair: it is what
+// the user asked for, and pulling or building gives it a meaning again.
+func (c *checker) references(ctx context.Context) error {
+	entries, err := os.ReadDir(c.s.path("images/refs"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := c.s.path("images/refs", e.Name())
+		ref, err := readReference(path)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		c.r.References++
+		if err != nil {
+			err = c.found("reference "+e.Name(), "it cannot be read", "tag the image again", func() error { return c.s.throw(path) })
+		} else if _, _, ferr := c.s.find("blobs", ref.Target.Digest); ferr != nil && c.s.has(path) {
+			err = c.found("name "+ref.Name, "it names "+string(ref.Target.Digest)+", which is missing", "pull or build it again", nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
