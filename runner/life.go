@@ -1,0 +1,231 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// mustRun returns the container and its state if it has a process.
+func (cs *Containers) mustRun(ctx context.Context, ref string) (*Container, *State, error) {
+	c, s, err := cs.Lookup(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !s.Running() {
+		return nil, nil, fmt.Errorf("container %s is not running", c.Name)
+	}
+	return c, s, nil
+}
+
+// Kill sends a signal to the container's first process. A restart policy does
+// not bring back what was killed by hand.
+func (cs *Containers) Kill(ctx context.Context, ref string, sig unix.Signal) error {
+	c, s, err := cs.mustRun(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if sig == unix.SIGKILL || sig == unix.SIGTERM || sig == unix.SIGINT || sig == c.StopSignal() {
+		if err := c.askStop(); err != nil {
+			return err
+		}
+	}
+	if err := signalState(s, sig); err != nil {
+		return fmt.Errorf("kill container %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+func signalState(s *State, sig unix.Signal) error {
+	fd, err := openProcess(s)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+// askStop leaves the mark that tells the monitor not to start again.
+func (c *Container) askStop() error {
+	return os.WriteFile(c.file("stop"), nil, 0o600)
+}
+
+// StopSignal is what stop sends first: the container's, the image's, SIGTERM.
+func (c *Container) StopSignal() unix.Signal {
+	for _, name := range []string{c.Options.StopSignal, c.Config.StopSignal} {
+		if sig, err := ParseSignal(name); name != "" && err == nil {
+			return sig
+		}
+	}
+	return unix.SIGTERM
+}
+
+// Stop asks the container's process to end and, after the timeout (negative:
+// never, nil: the container's own), kills it. A stopped container is left as it is.
+func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal) error {
+	c, s, err := cs.Lookup(ctx, ref)
+	if err != nil || !s.alive() {
+		return err
+	}
+	if err := c.askStop(); err != nil {
+		return fmt.Errorf("stop container %s: %w", c.Name, err)
+	}
+	if sig == 0 {
+		sig = c.StopSignal()
+	}
+	patience := c.StopTimeout()
+	if timeout != nil {
+		patience = *timeout
+	}
+	lock, err := os.Open(c.file("monitor"))
+	if err != nil {
+		return nil
+	}
+	defer lock.Close()
+	if s.Status == StatusPaused {
+		if err := cs.Unpause(ctx, c.ID); err != nil {
+			return err
+		}
+	}
+	if err := signalState(s, sig); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("stop container %s: %w", c.Name, err)
+	}
+	if patience < 0 {
+		return waitUnlocked(ctx, lock)
+	}
+	soft, cancel := context.WithTimeout(ctx, patience)
+	err = waitUnlocked(soft, lock)
+	cancel()
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return cs.finish(ctx, c, lock)
+}
+
+// finish kills a container and waits until its monitor is done.
+func (cs *Containers) finish(ctx context.Context, c *Container, lock *os.File) error {
+	for {
+		if s, err := c.LoadState(); err == nil && s.Pid > 0 {
+			signalState(s, unix.SIGKILL)
+		}
+		again, cancel := context.WithTimeout(ctx, time.Second)
+		err := waitUnlocked(again, lock)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// Remove deletes a container: its record, log and files, with volumes also the
+// volumes that were made for it alone. With force a running one is killed.
+func (cs *Containers) Remove(ctx context.Context, ref string, force, volumes bool) error {
+	c, s, err := cs.Lookup(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if s.alive() {
+		if !force {
+			return fmt.Errorf("cannot remove container %s: it is %s; stop it first or remove it with --force", c.Name, s.Status)
+		}
+		if err := c.askStop(); err != nil && !missing(err) {
+			return err
+		}
+		lock, err := os.Open(c.file("monitor"))
+		if err != nil {
+			return nil
+		}
+		defer lock.Close()
+		if s.Status == StatusPaused {
+			if err := cs.Unpause(ctx, c.ID); err != nil {
+				return err
+			}
+		}
+		if err := cs.finish(ctx, c, lock); err != nil {
+			return err
+		}
+		if _, err := os.Lstat(c.Dir); err != nil {
+			return nil
+		}
+	}
+	lock, err := lockMonitor(c)
+	if missing(err) {
+		return fmt.Errorf("%w: %s", ErrNoContainer, ref)
+	}
+	if err != nil {
+		return err
+	}
+	if lock == nil {
+		return fmt.Errorf("cannot remove container %s: it is being started", c.Name)
+	}
+	defer lock.Close()
+	if volumes {
+		c.Options.AutoRemove = true
+	}
+	return cs.erase(c)
+}
+
+// erase deletes a container whose lock the caller holds. The record goes first:
+// what is killed later is swept by the next list.
+func (cs *Containers) erase(c *Container) error {
+	cs.dropName(c)
+	trash := filepath.Join(cs.dir, ".trash-"+c.ID)
+	if err := os.Rename(c.Dir, trash); err != nil && !missing(err) {
+		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	if err := removeTree(trash); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	if !c.Options.AutoRemove {
+		return nil
+	}
+	for _, v := range c.Anonymous {
+		if err := cs.volumes.remove(v); err != nil && !errors.Is(err, ErrNoVolume) {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeTree deletes a folder with all below it. The kernel makes overlay's
+// "work" folder unreadable, so without root it is opened up first.
+func removeTree(dir string) error {
+	os.Chmod(filepath.Join(dir, "work", "work"), 0o700)
+	return os.RemoveAll(dir)
+}
+
+// Pause stops all processes of a container where they are; Unpause lets them go on.
+func (cs *Containers) Pause(ctx context.Context, ref string) error {
+	return cs.freeze(ctx, ref, true)
+}
+
+// Unpause lets a paused container go on.
+func (cs *Containers) Unpause(ctx context.Context, ref string) error {
+	return cs.freeze(ctx, ref, false)
+}
+
+func (cs *Containers) freeze(ctx context.Context, ref string, frozen bool) error {
+	c, s, err := cs.mustRun(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if frozen == (s.Status == StatusPaused) {
+		if frozen {
+			return fmt.Errorf("container %s is already paused", c.Name)
+		}
+		return fmt.Errorf("container %s is not paused", c.Name)
+	}
+	if err := freezeGroup(s.Cgroup, frozen); err != nil {
+		return fmt.Errorf("pause container %s: %w", c.Name, err)
+	}
+	s.Status = StatusRunning
+	if frozen {
+		s.Status = StatusPaused
+	}
+	return c.saveState(s)
+}

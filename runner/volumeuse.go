@@ -1,0 +1,63 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// RemoveVolume deletes a volume, unless a container uses it.
+func (cs *Containers) RemoveVolume(ctx context.Context, name string, force bool) error {
+	users, err := cs.VolumeUsers(ctx)
+	if err != nil {
+		return err
+	}
+	if ids := users[name]; len(ids) > 0 {
+		return fmt.Errorf("remove volume %s: volume is in use by container %v; remove the container first", name, ids)
+	}
+	if _, err := cs.volumes.Inspect(name); err != nil && force {
+		return nil
+	}
+	return cs.volumes.remove(name)
+}
+
+// VolumeUsers says which containers, running or not, use which volume.
+func (cs *Containers) VolumeUsers(ctx context.Context) (map[string][]string, error) {
+	list, err := cs.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users := map[string][]string{}
+	for _, e := range list {
+		for _, v := range slices.Concat(e.Volumes, e.Anonymous) {
+			if !slices.Contains(users[v], e.ID) {
+				users[v] = append(users[v], e.ID)
+			}
+		}
+	}
+	return users, nil
+}
+
+// PruneVolumes deletes the unused volumes: the anonymous ones, or with all
+// every one. It returns the names of those deleted.
+func (cs *Containers) PruneVolumes(ctx context.Context, all bool) ([]string, error) {
+	users, err := cs.VolumeUsers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := cs.volumes.List()
+	if err != nil {
+		return nil, err
+	}
+	var gone []string
+	for _, v := range list {
+		if len(users[v.Name]) > 0 || !(all || v.Anonymous) {
+			continue
+		}
+		if err := cs.volumes.remove(v.Name); err != nil {
+			return gone, err
+		}
+		gone = append(gone, v.Name)
+	}
+	return gone, nil
+}
