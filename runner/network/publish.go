@@ -1,0 +1,208 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Port is one published port.
+type Port struct {
+	Protocol      string // tcp or udp
+	HostIP        string // empty: every address, of both families
+	HostPort      uint16 // 0: chosen
+	ContainerPort uint16
+}
+
+// Publisher listens on ports of the host and carries what comes to a container.
+type Publisher struct {
+	// Ports are those asked for, with the numbers chosen.
+	Ports   []Port
+	closers []io.Closer
+}
+
+// idle is how long an UDP exchange may rest before it is forgotten.
+const idle = 90 * time.Second
+
+// Publish listens on all ports and forwards to the address to; if one is taken
+// nothing is left open.
+func Publish(ports []Port, to netip.Addr) (*Publisher, error) {
+	p := &Publisher{}
+	for _, port := range ports {
+		if err := p.listen(port, to); err != nil {
+			p.Close()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// Close stops listening and cuts what is open.
+func (p *Publisher) Close() error {
+	var errs []error
+	for _, c := range p.closers {
+		errs = append(errs, c.Close())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+func (p *Publisher) listen(port Port, to netip.Addr) error {
+	target := netip.AddrPortFrom(to, port.ContainerPort)
+	for try := 0; ; try++ {
+		chosen, closer, err := listenOne(port, target)
+		// With a free port for two families the second may be taken.
+		if err != nil && port.HostPort == 0 && try < 20 && errors.Is(err, unix.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("publish port %s: %w", net.JoinHostPort(port.HostIP, strconv.Itoa(int(port.HostPort))), plain(err))
+		}
+		p.closers = append(p.closers, closer)
+		port.HostPort = chosen
+		p.Ports = append(p.Ports, port)
+		return nil
+	}
+}
+
+// plain turns the commonest failures into words that help.
+func plain(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return errors.New("port is already allocated")
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return errors.New("the address is none of this host's")
+	case errors.Is(err, unix.EACCES):
+		return errors.New("ports below net.ipv4.ip_unprivileged_port_start need root; choose a higher one")
+	}
+	return err
+}
+
+func listenOne(port Port, target netip.AddrPort) (uint16, io.Closer, error) {
+	addr := net.JoinHostPort(port.HostIP, strconv.Itoa(int(port.HostPort)))
+	if port.Protocol == "udp" {
+		ua, err := net.ResolveUDPAddr("udp", addr)
+		if err != nil {
+			return 0, nil, err
+		}
+		conn, err := net.ListenUDP("udp", ua)
+		if err != nil {
+			return 0, nil, err
+		}
+		go serveUDP(conn, target)
+		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), conn, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return 0, nil, err
+	}
+	go serveTCP(l, target)
+	return l.Addr().(*net.TCPAddr).AddrPort().Port(), l, nil
+}
+
+func serveTCP(l net.Listener, target netip.AddrPort) {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of descriptors: those in use must end first.
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		go carry(conn.(*net.TCPConn), target)
+	}
+}
+
+// carry joins two connections, each direction ending by itself (a client may
+// close its side and still wait for the answer). On Linux io.Copy between
+// sockets is splice: no byte passes through this process.
+func carry(client *net.TCPConn, target netip.AddrPort) {
+	defer client.Close()
+	d := net.Dialer{Timeout: 10 * time.Second}
+	conn, err := d.Dial("tcp", target.String())
+	if err != nil {
+		client.SetLinger(0)
+		return
+	}
+	server := conn.(*net.TCPConn)
+	defer server.Close()
+	var both sync.WaitGroup
+	half := func(to, from *net.TCPConn) {
+		if _, err := io.Copy(to, from); err != nil {
+			to.SetLinger(0)
+			to.Close()
+			return
+		}
+		to.CloseWrite()
+	}
+	both.Go(func() { half(server, client) })
+	both.Go(func() { half(client, server) })
+	both.Wait()
+}
+
+// serveUDP keeps one socket per client towards the container, so that answers
+// find their way back.
+func serveUDP(conn *net.UDPConn, target netip.AddrPort) {
+	var mu sync.Mutex
+	peers := map[netip.AddrPort]*net.UDPConn{}
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, p := range peers {
+			p.Close()
+		}
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		mu.Lock()
+		peer := peers[from]
+		if peer == nil && len(peers) < 4096 {
+			if peer, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target)); err == nil {
+				peers[from] = peer
+				go func() {
+					answerUDP(conn, peer, from)
+					mu.Lock()
+					delete(peers, from)
+					mu.Unlock()
+				}()
+			}
+		}
+		mu.Unlock()
+		if peer != nil {
+			peer.SetReadDeadline(time.Now().Add(idle))
+			peer.Write(buf[:n])
+		}
+	}
+}
+
+func answerUDP(conn, peer *net.UDPConn, to netip.AddrPort) {
+	defer peer.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := peer.Read(buf)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		peer.SetReadDeadline(time.Now().Add(idle))
+		conn.WriteToUDPAddrPort(buf[:n], to)
+	}
+}
