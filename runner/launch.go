@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -19,4 +20,6 @@ type running struct {
 	// taken away: its control groups, its network, its mounts.
 	wait   func() (lastExit, error)
 	signal func(unix.Signal) error
+	// exec runs a health check and returns its exit code and output.
+	exec func(ctx context.Context, args []string) (int, []byte, error)
 }

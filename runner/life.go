@@ -198,34 +198,3 @@ func removeTree(dir string) error {
 	os.Chmod(filepath.Join(dir, "work", "work"), 0o700)
 	return os.RemoveAll(dir)
 }
-
-// Pause stops all processes of a container where they are; Unpause lets them go on.
-func (cs *Containers) Pause(ctx context.Context, ref string) error {
-	return cs.freeze(ctx, ref, true)
-}
-
-// Unpause lets a paused container go on.
-func (cs *Containers) Unpause(ctx context.Context, ref string) error {
-	return cs.freeze(ctx, ref, false)
-}
-
-func (cs *Containers) freeze(ctx context.Context, ref string, frozen bool) error {
-	c, s, err := cs.mustRun(ctx, ref)
-	if err != nil {
-		return err
-	}
-	if frozen == (s.Status == StatusPaused) {
-		if frozen {
-			return fmt.Errorf("container %s is already paused", c.Name)
-		}
-		return fmt.Errorf("container %s is not paused", c.Name)
-	}
-	if err := freezeGroup(s.Cgroup, frozen); err != nil {
-		return fmt.Errorf("pause container %s: %w", c.Name, err)
-	}
-	s.Status = StatusRunning
-	if frozen {
-		s.Status = StatusPaused
-	}
-	return c.saveState(s)
-}

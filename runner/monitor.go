@@ -191,7 +191,7 @@ func (m *monitor) once(ctx context.Context, first bool) (lastExit, error) {
 	if err != nil {
 		return lastExit{ExitCode: ExitCode(err), Error: err.Error()}, err
 	}
-	stopHealth := m.probe(ctx)
+	stopHealth := m.probe(ctx, p)
 	done := m.connect(p)
 	last, err := p.wait()
 	stopHealth()

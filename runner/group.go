@@ -1,0 +1,165 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A container's control groups are recorded as folders, one per hierarchy, each
+// with the controller's name before it: "memory=/sys/fs/cgroup/memory/hod/ID".
+// On the unified hierarchy there is one, under the name "unified".
+type groups map[string]string
+
+// GroupPaths writes folders as a State keeps them.
+func parseGroups(s string) groups {
+	g := groups{}
+	for _, part := range strings.Split(s, ";") {
+		if name, path, ok := strings.Cut(part, "="); ok {
+			g[name] = path
+		}
+	}
+	return g
+}
+
+func (g groups) String() string {
+	var parts []string
+	for name, path := range g {
+		parts = append(parts, name+"="+path)
+	}
+	return strings.Join(parts, ";")
+}
+
+// find is the folder of the hierarchy that has the controller.
+func (g groups) find(controller string) string {
+	if p, ok := g[controller]; ok {
+		return p
+	}
+	return g["unified"]
+}
+
+// read returns a control file's content, "" when the controller is not there.
+func (g groups) read(controller, v1, v2 string) string {
+	if p, ok := g[controller]; ok {
+		b, _ := os.ReadFile(filepath.Join(p, v1))
+		return strings.TrimSpace(string(b))
+	}
+	if p, ok := g["unified"]; ok && v2 != "" {
+		b, _ := os.ReadFile(filepath.Join(p, v2))
+		return strings.TrimSpace(string(b))
+	}
+	return ""
+}
+
+// pids are the processes in the groups, those of sub-groups too.
+func (g groups) pids() []int {
+	seen := map[int]bool{}
+	var all []int
+	for _, root := range g {
+		filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.Name() != "cgroup.procs" {
+				return nil
+			}
+			b, _ := os.ReadFile(path)
+			for _, f := range strings.Fields(string(b)) {
+				if pid, err := strconv.Atoi(f); err == nil && pid > 0 && !seen[pid] {
+					seen[pid] = true
+					all = append(all, pid)
+				}
+			}
+			return nil
+		})
+	}
+	return all
+}
+
+// freeze stops or continues everything in the groups.
+func (g groups) freeze(frozen bool) error {
+	if p, ok := g["freezer"]; ok {
+		return freezeAs(p, "freezer.state", frozen, "FROZEN", "THAWED", "FROZEN", "THAWED")
+	}
+	if p, ok := g["unified"]; ok {
+		if _, err := os.Stat(filepath.Join(p, "cgroup.freeze")); err == nil {
+			return freezeAs(p, "cgroup.freeze", frozen, "1", "0", "1", "0")
+		}
+	}
+	return errors.New("this container has no control group that can be frozen (without root, delegation of cgroup v2 is needed)")
+}
+
+func freezeAs(dir, file string, frozen bool, on, off, isOn, isOff string) error {
+	want, seen := off, isOff
+	if frozen {
+		want, seen = on, isOn
+	}
+	path := filepath.Join(dir, file)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if err := os.WriteFile(path, []byte(want), 0); err != nil {
+			return err
+		}
+		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == seen {
+			return nil
+		}
+	}
+	return errors.New("the processes did not come to rest within ten seconds")
+}
+
+// destroy kills what is in the groups and removes them.
+func (g groups) destroy() error {
+	g.freeze(false)
+	for try := 0; try < 500; try++ {
+		pids := g.pids()
+		for _, pid := range pids {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		if len(pids) == 0 && g.remove() {
+			return nil
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return fmt.Errorf("remove control groups %s: they stay busy", g)
+}
+
+// remove deletes the folders, the deepest first; true when none is left.
+func (g groups) remove() bool {
+	left := false
+	for _, root := range g {
+		var dirs []string
+		filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for i := len(dirs) - 1; i >= 0; i-- {
+			if err := unix.Rmdir(dirs[i]); err != nil && !errors.Is(err, unix.ENOENT) {
+				left = true
+			}
+		}
+	}
+	return !left
+}
+
+// reap takes away what a dead monitor left: processes, control groups, devices.
+func reap(ctx context.Context, c *Container, s *State) {
+	if s.BootID != bootID() {
+		return
+	}
+	if fd, err := openProcess(s); err == nil {
+		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 2000)
+		unix.Close(fd)
+	}
+	if s.Cgroup != "" {
+		parseGroups(s.Cgroup).destroy()
+	}
+	if s.Network != nil {
+		unplug(s.Network.Link)
+	}
+}

@@ -1,0 +1,274 @@
+package network
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// TestMain runs the suite in a network namespace of its own, whose rules,
+// devices and ports are nobody else's.
+func TestMain(m *testing.M) {
+	if os.Getuid() != 0 || os.Getenv("HOD_TEST_NETNS") != "" {
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), "HOD_TEST_NETNS=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := cmd.Run(); err != nil {
+		os.Exit(1)
+	}
+}
+
+func open(t *testing.T) *Bridge {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("a bridge needs root")
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func connect(t *testing.T, b *Bridge) (*os.File, *Endpoint) {
+	t.Helper()
+	ns, err := NewNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	e, err := b.Connect(ns, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return ns, e
+}
+
+// echo answers each connection with the bytes "hello" and what it reads.
+func echo(t *testing.T, l net.Listener) {
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.WriteString(c, "hello ")
+				io.Copy(c, c)
+			}()
+		}
+	}()
+}
+
+func listenIn(t *testing.T, ns *os.File, addr string) net.Listener {
+	t.Helper()
+	var l net.Listener
+	var err error
+	if inErr := In(ns, func() { l, err = net.Listen("tcp", addr) }); inErr != nil || err != nil {
+		t.Fatal(inErr, err)
+	}
+	echo(t, l)
+	return l
+}
+
+func dialIn(ns *os.File, addr string) error {
+	var err error
+	if inErr := In(ns, func() {
+		var c net.Conn
+		if c, err = (&net.Dialer{Timeout: 500 * time.Millisecond}).Dial("tcp", addr); err == nil {
+			c.Close()
+		}
+	}); inErr != nil {
+		return inErr
+	}
+	return err
+}
+
+func talk(t *testing.T, addr string) string {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	io.WriteString(c, "world")
+	c.(*net.TCPConn).CloseWrite()
+	answer, _ := io.ReadAll(c)
+	return string(answer)
+}
+
+func TestPrivateNetworkReachesNeighbourButNotHost(t *testing.T) {
+	b := open(t)
+	ns, _ := connect(t, b)
+	other, e2 := connect(t, b)
+	listenIn(t, other, ":80")
+	if err := dialIn(ns, netip.AddrPortFrom(e2.IP, 80).String()); err != nil {
+		t.Errorf("neighbour: %v", err)
+	}
+	host, err := net.Listen("tcp", ":8088")
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, host)
+	if got := talk(t, "127.0.0.1:8088"); got != "hello world" {
+		t.Fatalf("host itself: %q", got)
+	}
+	for _, addr := range []string{"127.0.0.1:8088", netip.AddrPortFrom(b.Gateway(), 8088).String()} {
+		if err := dialIn(ns, addr); err == nil {
+			t.Errorf("container reaches the host's service at %s", addr)
+		}
+	}
+}
+
+// TestEgressIsMasqueraded stands a router's far side behind the host: a server
+// there must see the host's address, not the container's.
+func TestEgressIsMasqueraded(t *testing.T) {
+	b := open(t)
+	ns, _ := connect(t, b)
+	far, err := NewNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "far0", PeerNamespace: netlink.NsFd(far.Fd())}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatal(err)
+	}
+	setup := func(name, addr string) {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		a, _ := netlink.ParseAddr(addr)
+		netlink.AddrAdd(link, a)
+		if err := netlink.LinkSetUp(link); err != nil {
+			t.Error(err)
+		}
+	}
+	setup("up0", "203.0.113.1/24")
+	In(far, func() { setup("far0", "203.0.113.2/24") })
+	var l net.Listener
+	In(far, func() { l, err = net.Listen("tcp", "203.0.113.2:80") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	seen := make(chan string, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			seen <- c.RemoteAddr().String()
+			c.Close()
+		}
+	}()
+	if err := dialIn(ns, "203.0.113.2:80"); err != nil {
+		t.Fatal(err)
+	}
+	if from := <-seen; !strings.HasPrefix(from, "203.0.113.1:") {
+		t.Errorf("server saw %s", from)
+	}
+}
+
+func TestPublishTCPAndUDP(t *testing.T) {
+	b := open(t)
+	ns, e := connect(t, b)
+	listenIn(t, ns, ":80")
+	p, err := Publish([]Port{
+		{Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 8081, ContainerPort: 80},
+		{Protocol: "tcp", HostIP: "::1", ContainerPort: 80},
+		{Protocol: "udp", ContainerPort: 53},
+	}, e.IP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if got := talk(t, "127.0.0.1:8081"); got != "hello world" {
+		t.Errorf("127.0.0.1: %q", got)
+	}
+	if got := talk(t, netip.AddrPortFrom(netip.IPv6Loopback(), p.Ports[1].HostPort).String()); got != "hello world" {
+		t.Errorf("::1: %q", got)
+	}
+	// Asked for 127.0.0.1 only: no other address answers.
+	if got := talk(t, netip.AddrPortFrom(b.Gateway(), 8081).String()); strings.Contains(got, "hello") {
+		t.Errorf("published on 127.0.0.1 but answers on %s", b.Gateway())
+	}
+	if _, err := Publish([]Port{{Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 8081, ContainerPort: 80}}, e.IP); err == nil || !strings.Contains(err.Error(), "already allocated") {
+		t.Errorf("taken port: %v", err)
+	}
+	var server net.PacketConn
+	In(ns, func() { server, err = net.ListenPacket("udp", ":53") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, from, err := server.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			server.WriteTo(append([]byte("re:"), buf[:n]...), from)
+		}
+	}()
+	c, err := net.Dial("udp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p.Ports[2].HostPort).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	io.WriteString(c, "ping")
+	buf := make([]byte, 64)
+	if n, err := c.Read(buf); err != nil || string(buf[:n]) != "re:ping" {
+		t.Errorf("udp: %q %v", buf[:n], err)
+	}
+}
+
+func TestNothingIsLeft(t *testing.T) {
+	b := open(t)
+	before, _ := netlink.LinkList()
+	for range 50 {
+		ns, err := NewNamespace()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := b.Connect(ns, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.IP.String() != b.Gateway().Next().String() {
+			t.Fatalf("address %s was not given back", e.IP)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		ns.Close()
+	}
+	runtime.GC()
+	after, _ := netlink.LinkList()
+	if len(after) != len(before) {
+		t.Errorf("%d devices before, %d after", len(before), len(after))
+	}
+}
