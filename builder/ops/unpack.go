@@ -23,7 +23,7 @@ func (p *planner) unpack(ctx context.Context, s Source, e source.Entry) (bool, e
 		return false, err
 	}
 	defer f.Close()
-	plain, err := decompress(f)
+	plain, err := source.Decompress(f)
 	if err != nil {
 		return false, fmt.Errorf("unpack %q: %w", "/"+e.Path, err)
 	}
@@ -107,7 +107,7 @@ func isArchive(f source.Files, name string) (bool, error) {
 		return false, err
 	}
 	defer r.Close()
-	plain, err := decompress(r)
+	plain, err := source.Decompress(r)
 	if err != nil {
 		return false, nil
 	}

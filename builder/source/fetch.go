@@ -22,6 +22,8 @@ import (
 // Fetch asks for one file over HTTP.
 type Fetch struct {
 	URL string
+	// Name is the file's name in the tree; empty is [URLName].
+	Name string
 	// Checksum, where it is not empty, is what the content must have.
 	Checksum digest.Digest
 	// Authorization is the header's value for URL's own host; it never goes to another one.
@@ -127,7 +129,10 @@ func newDownload(f Fetch, file *os.File, size int64, d digest.Digest, modified s
 	if t, err := http.ParseTime(modified); err == nil {
 		modTime = t
 	}
-	name := URLName(f.URL)
+	name := f.Name
+	if name == "" {
+		name = URLName(f.URL)
+	}
 	t := NewTree()
 	t.Add(Entry{Path: name, Type: tar.TypeReg, Mode: 0o600, Size: size, ModTime: modTime}, func() (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(file, 0, size)), nil

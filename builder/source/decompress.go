@@ -1,4 +1,4 @@
-package ops
+package source
 
 import (
 	"bufio"
@@ -14,8 +14,8 @@ import (
 // maxWindow bounds the memory that a zstd stream may ask for.
 const maxWindow = 128 << 20
 
-// decompress reads gzip, bzip2, xz, zstd or plain bytes, told apart by their beginning.
-func decompress(r io.Reader) (io.ReadCloser, error) {
+// Decompress reads gzip, bzip2, xz, zstd or plain bytes, told apart by their beginning.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	head, _ := b.Peek(6)
 	switch {

@@ -1,0 +1,241 @@
+package source
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// Context is a build context that was opened: a tree, or nothing but a recipe.
+type Context struct {
+	// Files is the tree; empty where the context was a recipe only.
+	Files Files
+	// Local marks a folder of this machine: its owners and times say nothing.
+	Local bool
+	// Recipe is the text of a context that is only a recipe.
+	Recipe []byte
+	// Commit is the full name of a git context's commit.
+	Commit string
+	closer io.Closer
+}
+
+// Close releases what the context holds.
+func (c *Context) Close() error {
+	if c.closer == nil {
+		return nil
+	}
+	return c.closer.Close()
+}
+
+// OpenOptions say what a context may use of this machine.
+type OpenOptions struct {
+	// Stdin is read for the context "-".
+	Stdin io.Reader
+	// Tmp is the folder for archives and checkouts.
+	Tmp string
+	// Limits bound archives.
+	Limits Limits
+	// Git says how repositories are fetched.
+	Git GitOptions
+	// Secret finds a secret by its id, nil where there is none: GIT_AUTH_TOKEN, GIT_AUTH_HEADER, HTTP_AUTH_TOKEN and
+	// HTTP_AUTH_HEADER, each also with _HOST or .HOST behind it.
+	Secret func(id string) []byte
+}
+
+// RecipeLimit bounds the size of a recipe.
+const RecipeLimit = 16 << 20
+
+// Open opens a context: a folder, a tar archive (plain or compressed), "-" for one of these or a recipe on standard
+// input, a git repository, or a URL of an archive or a recipe.
+func Open(ctx context.Context, spec string, o OpenOptions) (*Context, error) {
+	if spec == "-" {
+		if o.Stdin == nil {
+			return nil, errors.New("open context: no standard input")
+		}
+		return openStream(ctx, o.Stdin, "standard input", o)
+	}
+	st, err := os.Stat(spec)
+	if err == nil && st.IsDir() {
+		f, err := OpenFolder(spec)
+		if err != nil {
+			return nil, fmt.Errorf("open context: %w", err)
+		}
+		return &Context{Files: f, Local: true, closer: f}, nil
+	}
+	if err == nil {
+		return openFile(ctx, spec, o)
+	}
+	if strings.HasPrefix(spec, "github.com/") {
+		spec = "https://" + withGitSuffix(spec)
+	}
+	switch g, gitErr := ParseGit(spec); {
+	case gitErr == nil:
+		return openGit(ctx, g, o)
+	case !errors.Is(gitErr, ErrNotGit):
+		return nil, fmt.Errorf("open context: %w", gitErr)
+	case strings.HasPrefix(spec, "http://"), strings.HasPrefix(spec, "https://"):
+		return openURL(ctx, spec, o)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("open context: path %q not found", spec)
+	}
+	return nil, fmt.Errorf("open context: %w", err)
+}
+
+func withGitSuffix(s string) string {
+	n := len(s)
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		n = i
+	}
+	return strings.TrimSuffix(s[:n], ".git") + ".git" + s[n:]
+}
+
+func openFile(ctx context.Context, name string, o OpenOptions) (*Context, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open context: %w", err)
+	}
+	defer f.Close()
+	c, err := openStream(ctx, f, name, o)
+	if err != nil {
+		return nil, err
+	}
+	if c.Recipe != nil {
+		return nil, fmt.Errorf("open context: %q is neither a folder nor an archive", name)
+	}
+	return c, nil
+}
+
+func openGit(ctx context.Context, g *Git, o OpenOptions) (*Context, error) {
+	git := g.withSecrets(o)
+	checkout, err := g.Checkout(ctx, git)
+	if err != nil {
+		return nil, fmt.Errorf("open context: %w", err)
+	}
+	return &Context{Files: checkout, Local: true, Commit: checkout.Commit, closer: checkout}, nil
+}
+
+// withSecrets adds the credentials for the remote's host.
+func (g *Git) withSecrets(o OpenOptions) GitOptions {
+	git := o.Git
+	if git.Tmp == "" {
+		git.Tmp = o.Tmp
+	}
+	u, err := url.Parse(g.Remote)
+	if err != nil || o.Secret == nil {
+		return git
+	}
+	if git.Token == "" {
+		git.Token = Secret(o.Secret, "GIT_AUTH_TOKEN", u.Host)
+	}
+	if git.Header == "" {
+		git.Header = Secret(o.Secret, "GIT_AUTH_HEADER", u.Host)
+	}
+	return git
+}
+
+// Secret finds the credential for a host, or the one for all hosts.
+func Secret(find func(string) []byte, id, host string) string {
+	for _, name := range []string{id + "_" + host, id + "." + host, id} {
+		if v := find(name); v != nil {
+			return strings.TrimSpace(string(v))
+		}
+	}
+	return ""
+}
+
+// Authorization is the header that the secrets give for a URL.
+func Authorization(find func(string) []byte, raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || find == nil {
+		return ""
+	}
+	for _, name := range []string{"HTTP_AUTH_HEADER_" + u.Host, "HTTP_AUTH_HEADER." + u.Host} {
+		if v := find(name); v != nil {
+			return strings.TrimSpace(string(v))
+		}
+	}
+	for _, name := range []string{"HTTP_AUTH_TOKEN_" + u.Host, "HTTP_AUTH_TOKEN." + u.Host} {
+		if v := find(name); v != nil {
+			return "Bearer " + strings.TrimSpace(string(v))
+		}
+	}
+	return ""
+}
+
+func openURL(ctx context.Context, raw string, o OpenOptions) (*Context, error) {
+	d, err := Fetch{URL: raw, Tmp: o.Tmp, Authorization: Authorization(o.Secret, raw)}.Do(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open context: %w", err)
+	}
+	defer d.Close()
+	return openStream(ctx, d.Reader(), "the downloaded file", o)
+}
+
+// openStream reads an archive, or else a recipe.
+func openStream(ctx context.Context, r io.Reader, name string, o OpenOptions) (*Context, error) {
+	b := bufio.NewReaderSize(&contextReader{ctx, r}, 64<<10)
+	head, err := b.Peek(1)
+	if len(head) == 0 {
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		return nil, fmt.Errorf("open context: %s is empty", name)
+	}
+	plain, err := Decompress(b)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer plain.Close()
+	data := bufio.NewReaderSize(plain, 64<<10)
+	if !startsTar(data) {
+		return openRecipe(data, name)
+	}
+	a, err := ReadArchive(data, o.Tmp, o.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("open context: %s: %w", name, err)
+	}
+	return &Context{Files: a, closer: a}, nil
+}
+
+func startsTar(b *bufio.Reader) bool {
+	head, _ := b.Peek(512)
+	if len(head) < 512 {
+		return false
+	}
+	if string(head[257:262]) == "ustar" {
+		return true
+	}
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil
+}
+
+func openRecipe(r io.Reader, name string) (*Context, error) {
+	data, err := io.ReadAll(io.LimitReader(r, RecipeLimit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(data) > RecipeLimit {
+		return nil, fmt.Errorf("read %s: a recipe of more than %d bytes", name, RecipeLimit)
+	}
+	return &Context{Files: NewTree(), Recipe: data}, nil
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
