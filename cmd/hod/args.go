@@ -1,0 +1,278 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// line is a command line brought into the one order that urfave/cli takes:
+// every flag as --name=value before "--", every argument behind it.
+type line struct {
+	args []string
+	verb string       // first word that names a verb, for exit codes
+	cmd  *cli.Command // innermost command, nil for hod itself
+	path []string     // words that led to cmd
+	help bool
+}
+
+// foreign lists the verbs whose arguments from the nth on belong to a program
+// in a container, whatever they look like.
+var foreign = map[string]int{"run": 1, "create": 1, "exec": 1}
+
+// parser walks the words once.
+type parser struct {
+	rest    []string
+	globals map[string]cli.Flag
+	flags   map[string]cli.Flag
+	out     line
+	global  []string // flags of hod
+	own     []string // flags of the command
+	words   []string // arguments
+}
+
+// parseLine brings args into order from the flag tables of app.
+func parseLine(app *cli.App, args []string) (line, error) {
+	p := &parser{rest: args, globals: flagTable(app.Flags)}
+	if err := p.verbs(app.Commands); err != nil {
+		return p.out, err
+	}
+	if p.out.cmd == nil || len(p.out.cmd.Subcommands) > 0 {
+		p.out.help = true
+		return p.out, nil
+	}
+	limit, limited := foreign[p.out.verb]
+	for len(p.rest) > 0 {
+		if limited && len(p.words) >= limit {
+			p.words = append(p.words, p.rest...)
+			break
+		}
+		if done, err := p.word(); err != nil || p.out.help {
+			return p.out, err
+		} else if done {
+			break
+		}
+	}
+	p.out.args = append([]string{app.Name}, p.global...)
+	p.out.args = append(p.out.args, p.out.path...)
+	p.out.args = append(append(append(p.out.args, p.own...), "--"), p.words...)
+	return p.out, nil
+}
+
+// verbs takes global flags and the words that name a command.
+func (p *parser) verbs(commands []*cli.Command) error {
+	p.flags = map[string]cli.Flag{}
+	for len(p.rest) > 0 {
+		w := p.rest[0]
+		switch {
+		case w == "help" && len(p.out.path) == 0:
+			p.rest, p.out.help = p.rest[1:], true
+			continue
+		case w == "--version" && len(p.out.path) == 0:
+			w = "version"
+		case strings.HasPrefix(w, "-") && w != "-":
+			if done, err := p.word(); err != nil || done || p.out.help {
+				return err
+			}
+			continue
+		}
+		c := find(commands, w)
+		if c == nil {
+			return p.unknownVerb(commands, w)
+		}
+		p.rest = p.rest[1:]
+		p.enter(c)
+		if commands = c.Subcommands; len(commands) == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (p *parser) enter(c *cli.Command) {
+	if p.out.verb == "" {
+		p.out.verb = c.Name
+	}
+	p.out.cmd, p.out.path = c, append(p.out.path, c.Name)
+	p.flags = flagTable(c.Flags)
+}
+
+func (p *parser) unknownVerb(commands []*cli.Command, w string) error {
+	names := make([]string, 0, len(commands))
+	for _, c := range commands {
+		names = append(names, c.Names()...)
+	}
+	what := strings.Join(append([]string{"hod"}, p.out.path...), " ")
+	hint := "hod help lists every verb"
+	if n := nearest(w, names); n != "" {
+		hint = fmt.Sprintf("did you mean %s %s?", what, n)
+	}
+	return &hintError{err: fmt.Errorf("%w: %q is not a verb of %s", errUsage, w, what), hint: hint}
+}
+
+// word takes the next word, and the one behind it if it is a flag's value. It
+// reports true at "--", behind which there are only arguments.
+func (p *parser) word() (bool, error) {
+	w := p.rest[0]
+	p.rest = p.rest[1:]
+	switch {
+	case w == "--":
+		p.words, p.rest = append(p.words, p.rest...), nil
+		return true, nil
+	case strings.HasPrefix(w, "--"):
+		return false, p.long(w[2:])
+	case strings.HasPrefix(w, "-") && w != "-":
+		return false, p.short(w[1:])
+	}
+	p.words = append(p.words, w)
+	return false, nil
+}
+
+func (p *parser) long(w string) error {
+	name, value, has := strings.Cut(w, "=")
+	f, global := p.lookup(name)
+	switch {
+	case f == nil && name == "help":
+		p.out.help = true
+		return nil
+	case f == nil || len(name) == 1:
+		return p.unknownFlag("--" + name)
+	case !takesValue(f):
+		if !has {
+			value = "true"
+		}
+		p.set(f, global, value)
+		return nil
+	}
+	return p.take(f, global, "--"+name, value, has)
+}
+
+// short takes letters that stand together: flags without a value, then perhaps
+// one with its value attached (-p80:80, -itv/a:/b, -e=X=y) or behind it.
+func (p *parser) short(w string) error {
+	for i, r := range w {
+		f, global := p.lookup(string(r))
+		rest := w[i+len(string(r)):]
+		switch {
+		case f == nil && r == 'h':
+			p.out.help = true
+			return nil
+		case f == nil:
+			return p.unknownFlag("-" + w)
+		case takesValue(f):
+			return p.take(f, global, "-"+string(r), strings.TrimPrefix(rest, "="), rest != "")
+		case strings.HasPrefix(rest, "="):
+			p.set(f, global, rest[1:])
+			return nil
+		}
+		p.set(f, global, "true")
+	}
+	return nil
+}
+
+// take sets f to its value, which is the next word if none was attached.
+func (p *parser) take(f cli.Flag, global bool, as, value string, has bool) error {
+	if !has {
+		if len(p.rest) == 0 {
+			return &hintError{err: fmt.Errorf("%w: flag %s needs a value", errUsage, as), hint: p.helpHint()}
+		}
+		value, p.rest = p.rest[0], p.rest[1:]
+	}
+	p.set(f, global, value)
+	return nil
+}
+
+func (p *parser) set(f cli.Flag, global bool, value string) {
+	arg := "--" + f.Names()[0] + "=" + value
+	if global {
+		p.global = append(p.global, arg)
+		return
+	}
+	p.own = append(p.own, arg)
+}
+
+// lookup finds a flag of the command, else of hod.
+func (p *parser) lookup(name string) (f cli.Flag, global bool) {
+	if f := p.flags[name]; f != nil {
+		return f, false
+	}
+	return p.globals[name], true
+}
+
+func (p *parser) unknownFlag(as string) error {
+	var names []string
+	for _, table := range []map[string]cli.Flag{p.flags, p.globals} {
+		for n := range table {
+			if len(n) > 1 {
+				names = append(names, n)
+			}
+		}
+	}
+	hint := p.helpHint()
+	if n := nearest(strings.TrimLeft(as, "-"), names); n != "" && strings.HasPrefix(as, "--") {
+		hint = fmt.Sprintf("did you mean --%s?", n)
+	}
+	what := strings.Join(append([]string{"hod"}, p.out.path...), " ")
+	return &hintError{err: fmt.Errorf("%w: %q is not a flag of %s", errUsage, as, what), hint: hint}
+}
+
+func (p *parser) helpHint() string {
+	return strings.Join(append([]string{"hod help"}, p.out.path...), " ") + " lists the flags"
+}
+
+func flagTable(flags []cli.Flag) map[string]cli.Flag {
+	table := map[string]cli.Flag{}
+	for _, f := range flags {
+		for _, n := range f.Names() {
+			table[n] = f
+		}
+	}
+	return table
+}
+
+func takesValue(f cli.Flag) bool {
+	d, ok := f.(cli.DocGenerationFlag)
+	return !ok || d.TakesValue()
+}
+
+func find(commands []*cli.Command, name string) *cli.Command {
+	for _, c := range commands {
+		if c.HasName(name) {
+			return c
+		}
+	}
+	return nil
+}
+
+// nearest is the name that is at most two edits (and less than half) away.
+func nearest(w string, names []string) string {
+	best, at := "", min(3, (len(w)+1)/2+1)
+	for _, n := range names {
+		if d := distance(w, n); d < at || d == at && best != "" && n < best {
+			best, at = n, d
+		}
+	}
+	return best
+}
+
+// distance counts the single-letter edits between a and b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}

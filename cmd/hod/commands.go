@@ -1,0 +1,21 @@
+package main
+
+import "github.com/urfave/cli/v2"
+
+// group is verbs that belong together on the help page.
+type group struct {
+	title    string
+	commands []*cli.Command
+}
+
+// groups is every verb, in the order of the help page.
+func groups() []group {
+	return []group{
+		{"Images", []*cli.Command{
+			imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
+		}},
+		{"hod", []*cli.Command{
+			versionCommand(), completionCommand(),
+		}},
+	}
+}

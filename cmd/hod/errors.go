@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"github.com/hodbuild/hod/layers"
+)
+
+// exitError ends hod with a code. err is printed unless it is nil.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// exit ends hod with a code and without a word: a container's own exit.
+func exit(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return &exitError{code: code}
+}
+
+// withCode gives err an exit code of its own.
+func withCode(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code: code, err: err}
+}
+
+// hintError is an error with what to do about it. Any error with a method
+// Hint() string is printed the same way.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+// Hint is what to do about it.
+func (e *hintError) Hint() string { return e.hint }
+
+// withHint adds what to do about err.
+func withHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &hintError{err: err, hint: hint}
+}
+
+// hints is what to do about errors that carry no hint themselves.
+var hints = []struct {
+	err  error
+	hint string
+}{
+	{layers.ErrNotFound, "hod images lists what is here, hod pull NAME fetches"},
+	{layers.ErrAmbiguous, "type more of the ID"},
+	{syscall.ENOSPC, "hod prune frees what nothing needs, hod df shows what takes the space"},
+	{syscall.EADDRINUSE, "choose another port, or stop what listens on this one"},
+	{syscall.EROFS, "--root FOLDER or HOD_ROOT keeps everything in another folder"},
+}
+
+// report prints err and gives the exit code of hod: 0, what the error says, 125
+// where run, create or exec fail themselves, 130 after an interrupt, else 1.
+func report(stderr io.Writer, verb string, err error) int {
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if errors.As(err, &exit) && exit.err == nil {
+		return exit.code
+	}
+	fmt.Fprintf(stderr, "hod: %s\n", strings.TrimPrefix(printable(err.Error()), errUsage.Error()+": "))
+	if h := hint(err); h != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", h)
+	}
+	switch {
+	case exit != nil:
+		return exit.code
+	case foreign[verb] > 0:
+		return 125
+	case errors.Is(err, context.Canceled):
+		return 130
+	}
+	return 1
+}
+
+func hint(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	for _, row := range hints {
+		if errors.Is(err, row.err) {
+			return row.hint
+		}
+	}
+	return ""
+}
+
+// printable keeps text from images and registries from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,81 @@
+// Command hod builds, carries and runs OCI images, with no daemon.
+//
+// Each verb is a file: flags into the Options of one door (builder, layers,
+// registry, runner), one call, print. This frame gives them what they share:
+// arguments in any order (args.go), the table of verbs (commands.go), help
+// (help.go), errors and exit codes (errors.go), templates and tables
+// (format.go), and the store (store.go).
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	reexecuted()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is hod without the process around it: it gives the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	app := newApp(stdout, stderr)
+	line, err := parseLine(app, args)
+	if err == nil && line.help {
+		err = printHelp(stdout, app, line)
+	} else if err == nil {
+		err = profiled(func() error { return app.RunContext(ctx, line.args) })
+	}
+	return report(stderr, line.verb, err)
+}
+
+// newApp is the table of verbs as urfave/cli wants it. Help, suggestions and
+// exits are ours, so what it has of them is turned off.
+func newApp(stdout, stderr io.Writer) *cli.App {
+	app := &cli.App{
+		Name:                      "hod",
+		HideHelp:                  true,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true,
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              usageError,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "root", EnvVars: []string{"HOD_ROOT"}, Usage: "keep everything in this folder"},
+			&cli.BoolFlag{Name: "debug", Usage: "print errors with all that is known"},
+		},
+	}
+	for _, g := range groups() {
+		for _, c := range g.commands {
+			app.Commands = append(app.Commands, quiet(c))
+		}
+	}
+	return app
+}
+
+// quiet turns off what urfave/cli does by itself for a command and below.
+func quiet(c *cli.Command) *cli.Command {
+	c.HideHelp = true
+	c.OnUsageError = usageError
+	for _, sub := range c.Subcommands {
+		quiet(sub)
+	}
+	return c
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return &hintError{err: err, hint: "hod help lists every verb and its flags"}
+}
+
+// errUsage marks an error in what was typed.
+var errUsage = errors.New("usage")

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hodbuild/hod/layers"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/urfave/cli/v2"
+)
+
+// openStore opens the store that --root or HOD_ROOT names, else the user's.
+// The caller closes it.
+func openStore(c *cli.Context) (*layers.Store, error) {
+	root := c.String("root")
+	if root == "" {
+		root = layers.DefaultRoot()
+	}
+	return layers.Open(root, layers.Options{})
+}
+
+// withStore calls fn with the store and closes it behind fn.
+func withStore(c *cli.Context, fn func(*layers.Store) error) (err error) {
+	s, err := openStore(c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := s.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	return fn(s)
+}
+
+// arguments checks how many words a verb got; most < 0 is any number.
+func arguments(c *cli.Context, least, most int) error {
+	n := c.NArg()
+	if n >= least && (most < 0 || n <= most) {
+		return nil
+	}
+	return &hintError{
+		err:  fmt.Errorf("%w: %s got %d arguments", errUsage, c.Command.Name, n),
+		hint: fmt.Sprintf("hod %s %s", c.Command.Name, c.Command.ArgsUsage),
+	}
+}
+
+// parsePlatform reads os/architecture[/variant]; empty is nil.
+func parsePlatform(s string) (*ocispec.Platform, error) {
+	if s == "" {
+		return nil, nil
+	}
+	parts := strings.Split(s, "/")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
+		return nil, fmt.Errorf("platform %q is not os/architecture[/variant]", s)
+	}
+	p := ocispec.Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	return &p, nil
+}
