@@ -105,7 +105,7 @@ func listImages(ctx context.Context, s *layers.Store) ([]listed, error) {
 	}
 	for _, i := range all {
 		if !named[i.ID] {
-			list = append(list, listed{image: &i.Image})
+			list = append(list, listed{image: i})
 		}
 	}
 	for i := range list {
