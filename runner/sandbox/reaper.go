@@ -1,0 +1,55 @@
+package sandbox
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// initProcess makes the child stay as pid 1: it forks the program, passes every
+// signal on to it, reaps whatever dies, and exits with the program's status.
+// All of it is system calls of the table.
+func (c *compiler) initProcess() {
+	all := make([]byte, 8)
+	for i := range all {
+		all[i] = 0xff
+	}
+	// SIGCHLD is awaited, so it must not be ignored and must be blocked.
+	c.call("block signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, all, 0, 8)
+	fork := c.call("fork the program", unix.SYS_CLONE, int(unix.SIGCHLD), 0, 0, 0, 0)
+	child := c.result(fork)
+	at := c.here() - 1
+	c.call("start a session", unix.SYS_SETSID).accept(unix.EPERM)
+	c.call("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, make([]byte, 8), 0, 8)
+	skip := c.jump("the program goes on")
+	c.entries[at].jump = c.here()
+	c.reap(child, all)
+	c.entries[skip].jump = c.here()
+}
+
+func (c *compiler) reap(child slot, all []byte) {
+	jumpEq := func(what string, a, b any) int {
+		c.entries = append(c.entries, entry{kind: kindJumpEq, what: what, args: [6]any{a, b}, out: -1, onError: -1, jump: -1})
+		return c.here() - 1
+	}
+	c.call("close descriptors of pid 1", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), 0)
+	loop := c.here()
+	wait := c.call("await a signal", unix.SYS_RT_SIGTIMEDWAIT, all, 0, 0, 8).accept(unix.EINTR, unix.EAGAIN)
+	wait.onError = loop
+	signal := c.result(wait)
+	chld := jumpEq("a child ended?", signal, int(unix.SIGCHLD))
+	c.call("pass the signal on", unix.SYS_KILL, child, signal).accept(unix.ESRCH, unix.EPERM, unix.EINVAL)
+	again := c.jump("await the next")
+	c.entries[again].jump = loop
+	c.entries[chld].jump = c.here()
+	status := c.bytes(make([]byte, 8), "&status")
+	reap := c.here()
+	w := c.call("reap", unix.SYS_WAIT4, -1, status, unix.WNOHANG, 0).accept(unix.ECHILD, unix.EINTR)
+	w.onError = loop
+	dead := c.result(w)
+	none := jumpEq("nobody left?", dead, 0)
+	c.entries[none].jump = loop
+	ours := jumpEq("was it the program?", dead, child)
+	more := c.jump("reap the next")
+	c.entries[more].jump = reap
+	c.entries[ours].jump = c.here()
+	c.entries = append(c.entries, entry{kind: kindExit, what: "exit as the program did", args: [6]any{status}, out: -1, onError: -1, jump: -1})
+}
