@@ -1,0 +1,59 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+)
+
+// getBlob answers GET and HEAD of a blob, whole or a range (end-2).
+func (s *Server) getBlob(r *request) error {
+	d, err := parseDigest(r.ref)
+	if err != nil {
+		return err
+	}
+	b, err := s.openBlob(r.repo, d)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	h := r.w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Docker-Content-Digest", string(d))
+	h.Set("ETag", `"`+string(d)+`"`)
+	h.Set("Cache-Control", "max-age=31536000, immutable")
+	http.ServeContent(r.w, r.Request, "", time.Time{}, b)
+	return nil
+}
+
+func (s *Server) openBlob(repo string, d digest.Digest) (*layers.Blob, error) {
+	if !s.store.HasLink(repo, d) {
+		return nil, blobUnknown()
+	}
+	b, err := s.store.OpenBlob(d)
+	if errors.Is(err, layers.ErrNotFound) {
+		return nil, blobUnknown()
+	}
+	return b, err
+}
+
+func (s *Server) deleteBlob(r *request) error {
+	d, err := parseDigest(r.ref)
+	if err != nil {
+		return err
+	}
+	if _, err := s.store.RepositoryManifest(r.repo, d); err == nil {
+		return problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "it is a manifest: delete it as one")
+	}
+	err = s.store.UnlinkBlob(r.repo, d)
+	if errors.Is(err, layers.ErrNotFound) {
+		return blobUnknown()
+	}
+	if err == nil {
+		r.w.WriteHeader(http.StatusAccepted)
+	}
+	return err
+}

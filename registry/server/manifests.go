@@ -1,0 +1,231 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxTagParams bounds how many tags one push by digest may set.
+const maxTagParams = 64
+
+// lookup finds a manifest by tag or digest.
+func (s *Server) lookup(repo, ref string) (ocispec.Descriptor, error) {
+	desc, err := s.describe(repo, ref)
+	if errors.Is(err, layers.ErrNotFound) {
+		return desc, manifestUnknown()
+	}
+	return desc, err
+}
+
+func (s *Server) describe(repo, ref string) (ocispec.Descriptor, error) {
+	if d, err := digest.Parse(ref); err == nil {
+		return s.store.RepositoryManifest(repo, d)
+	}
+	if !layers.ValidTag(ref) {
+		return ocispec.Descriptor{}, layers.ErrNotFound
+	}
+	return s.store.RepositoryTag(repo, ref)
+}
+
+// getManifest answers GET and HEAD (end-3).
+func (s *Server) getManifest(r *request) error {
+	desc, err := s.lookup(r.repo, r.ref)
+	if err != nil {
+		return err
+	}
+	h := r.w.Header()
+	h.Set("Docker-Content-Digest", string(desc.Digest))
+	h.Set("ETag", `"`+string(desc.Digest)+`"`)
+	if r.Header.Get("If-None-Match") == h.Get("ETag") {
+		r.w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	raw, err := s.store.ReadManifest(desc.Digest)
+	if errors.Is(err, layers.ErrNotFound) {
+		return manifestUnknown()
+	}
+	if err != nil {
+		return err
+	}
+	h.Set("Content-Type", desc.MediaType)
+	h.Set("Content-Length", strconv.Itoa(len(raw)))
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err = r.w.Write(raw)
+	return err
+}
+
+// putManifest stores a manifest under a tag, a digest, or a digest with tags
+// as parameters (end-7).
+func (s *Server) putManifest(r *request) error {
+	raw, err := s.readManifest(r)
+	if err != nil {
+		return err
+	}
+	d, tags, err := manifestNames(r, raw)
+	if err != nil {
+		return err
+	}
+	m, err := layers.ParseManifest(mediaType(r), raw)
+	if err != nil {
+		return problem(http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
+	}
+	if !s.o.Sparse {
+		if err := s.complete(r.repo, m); err != nil {
+			return err
+		}
+	}
+	desc := ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(raw)), Annotations: m.Annotations, ArtifactType: artifactType(m)}
+	subject := digest.Digest("")
+	if m.Subject != nil {
+		subject = m.Subject.Digest
+	}
+	if err := s.store.PutRepositoryManifest(r.Context(), r.repo, desc, raw, subject); err != nil {
+		return err
+	}
+	for _, t := range tags {
+		if err := s.store.TagRepository(r.repo, t, ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: desc.Size}); err != nil {
+			return err
+		}
+		r.w.Header().Add("OCI-Tag", t)
+	}
+	if subject != "" {
+		r.w.Header().Set("OCI-Subject", string(subject))
+	}
+	r.w.Header().Set("Location", "/v2/"+r.repo+"/manifests/"+r.ref)
+	r.w.Header().Set("Docker-Content-Digest", string(d))
+	r.w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func (s *Server) readManifest(r *request) ([]byte, error) {
+	if r.ContentLength > layers.MaxManifest {
+		return nil, problem(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the manifest is larger than 4 MiB")
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, layers.MaxManifest))
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, problem(http.StatusBadRequest, "SIZE_INVALID", "the body ended early")
+	}
+	return raw, err
+}
+
+// manifestNames says what digest and which tags a push asks for, and checks the
+// digest against the bytes.
+func manifestNames(r *request, raw []byte) (digest.Digest, []string, error) {
+	d, err := digest.Parse(r.ref)
+	if err != nil {
+		if !layers.ValidTag(r.ref) {
+			return "", nil, problem(http.StatusBadRequest, "TAG_INVALID", "invalid tag or digest")
+		}
+		d = digest.Canonical.FromBytes(raw)
+		if q := r.URL.Query().Get("digest"); q != "" {
+			if d, err = parseDigest(q); err != nil {
+				return "", nil, err
+			}
+		}
+		return d, []string{r.ref}, match(d, raw)
+	}
+	tags := r.URL.Query()["tag"]
+	if len(tags) > maxTagParams {
+		return "", nil, problem(http.StatusRequestURITooLong, "TAG_INVALID", "too many tags at once")
+	}
+	for _, t := range tags {
+		if !layers.ValidTag(t) {
+			return "", nil, problem(http.StatusBadRequest, "TAG_INVALID", "invalid tag")
+		}
+	}
+	return d, tags, match(d, raw)
+}
+
+func match(d digest.Digest, raw []byte) error {
+	if d.Algorithm().FromBytes(raw) != d {
+		return problem(http.StatusBadRequest, "DIGEST_INVALID", "the digest does not match the manifest")
+	}
+	return nil
+}
+
+// mediaType is the request's content type without parameters.
+func mediaType(r *request) string {
+	t := r.Header.Get("Content-Type")
+	for i, c := range t {
+		if c == ';' || c == ' ' {
+			return t[:i]
+		}
+	}
+	return t
+}
+
+// complete checks that the repository shows all that a manifest names, but for
+// layers that lie elsewhere by their type.
+func (s *Server) complete(repo string, m *layers.Manifest) error {
+	blobs := m.Layers
+	if !m.IsIndex() {
+		blobs = append([]ocispec.Descriptor{m.Config}, blobs...)
+	}
+	for _, b := range blobs {
+		if nondistributable[b.MediaType] {
+			continue
+		}
+		if !s.store.HasLink(repo, b.Digest) {
+			return problem(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("the repository has no blob %s", b.Digest))
+		}
+	}
+	for _, c := range m.Manifests {
+		if _, err := s.store.RepositoryManifest(repo, c.Digest); err != nil {
+			return problem(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("the repository has no manifest %s", c.Digest))
+		}
+	}
+	return nil
+}
+
+// nondistributable are the layer types that are not pushed.
+var nondistributable = map[string]bool{
+	"application/vnd.oci.image.layer.nondistributable.v1.tar":      true,
+	"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": true,
+	"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": true,
+	"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip":    true,
+}
+
+// artifactType is what the referrers API calls a manifest.
+func artifactType(m *layers.Manifest) string {
+	if m.ArtifactType == "" && !m.IsIndex() {
+		return m.Config.MediaType
+	}
+	return m.ArtifactType
+}
+
+// deleteManifest deletes a tag, or a manifest with its tags (end-9).
+func (s *Server) deleteManifest(r *request) error {
+	d, err := digest.Parse(r.ref)
+	if err != nil {
+		err = s.store.UntagRepository(r.repo, r.ref)
+	} else {
+		err = s.store.RemoveRepositoryManifest(r.Context(), r.repo, d, s.subjectOf(d))
+	}
+	if errors.Is(err, layers.ErrNotFound) {
+		return manifestUnknown()
+	}
+	if err == nil {
+		r.w.WriteHeader(http.StatusAccepted)
+	}
+	return err
+}
+
+func (s *Server) subjectOf(d digest.Digest) digest.Digest {
+	raw, err := s.store.ReadManifest(d)
+	if err != nil {
+		return ""
+	}
+	if m, err := layers.ParseManifest("", raw); err == nil && m.Subject != nil {
+		return m.Subject.Digest
+	}
+	return ""
+}

@@ -1,0 +1,255 @@
+// Package server is a registry: the OCI distribution specification 1.1 over a
+// store of layers, safe to expose.
+//
+// A repository shows only the blobs that are linked into it. Pushing links; a
+// mount links what another repository that the caller may read already shows.
+// A manifest may be pushed when the repository shows all that it names. Tags
+// and referrers are small files beside the links, so that collection, other
+// servers and other hod processes may use the same store at the same time.
+//
+// Everything streams: memory does not grow with blobs. What was answered with
+// 201 is on disk.
+package server
+
+import (
+	"errors"
+	"log"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+)
+
+// Options say what a server allows.
+type Options struct {
+	ReadOnly bool  // refuse everything that writes
+	NoDelete bool  // refuse deletes
+	Sparse   bool  // accept manifests that name what the repository does not show
+	MaxBlob  int64 // bytes of one blob; 0 means 64 GiB
+	Auth     *Auth // nil lets everybody in
+	Log      *log.Logger
+}
+
+// Server answers the requests. Make it with New.
+type Server struct {
+	store *layers.Store
+	o     Options
+	count counters
+}
+
+type counters struct {
+	requests, errors, blobBytesOut, blobBytesIn atomic.Int64
+}
+
+// New makes the handler of a registry over a store, which stays the caller's.
+func New(store *layers.Store, o Options) *Server {
+	if o.MaxBlob == 0 {
+		o.MaxBlob = 64 << 30
+	}
+	return &Server{store: store, o: o}
+}
+
+// request is one call with its path taken apart.
+type request struct {
+	*http.Request
+	w    http.ResponseWriter
+	repo string
+	ref  string // tag, digest or upload ID
+}
+
+type handler func(*Server, *request) error
+
+// routes are the endpoints of the specification by kind and method.
+var routes = map[string]map[string]handler{
+	"base":      {"GET": (*Server).base, "HEAD": (*Server).base},
+	"catalog":   {"GET": (*Server).catalog},
+	"tags":      {"GET": (*Server).tags},
+	"manifest":  {"GET": (*Server).getManifest, "HEAD": (*Server).getManifest, "PUT": (*Server).putManifest, "DELETE": (*Server).deleteManifest},
+	"blob":      {"GET": (*Server).getBlob, "HEAD": (*Server).getBlob, "DELETE": (*Server).deleteBlob},
+	"uploads":   {"POST": (*Server).startUpload},
+	"upload":    {"GET": (*Server).uploadStatus, "PATCH": (*Server).patchUpload, "PUT": (*Server).finishUpload, "DELETE": (*Server).cancelUpload},
+	"referrers": {"GET": (*Server).referrers},
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	cw := &countingWriter{ResponseWriter: w, status: http.StatusOK}
+	s.count.requests.Add(1)
+	s.serve(cw, r)
+	s.count.blobBytesOut.Add(cw.bytes)
+	if cw.status >= 500 {
+		s.count.errors.Add(1)
+	}
+	if s.o.Log != nil {
+		s.o.Log.Printf("%s %s %q %d %d %s", clientHost(r), r.Method, r.URL.Path, cw.status, cw.bytes, time.Since(start).Round(time.Microsecond))
+	}
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/healthz":
+		w.WriteHeader(http.StatusOK)
+		return
+	case "/metrics":
+		s.metrics(w)
+		return
+	}
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	kind, repo, ref := route(r.URL.EscapedPath())
+	methods, ok := routes[kind]
+	if !ok {
+		writeError(w, problem(http.StatusNotFound, "UNSUPPORTED", "no such endpoint"))
+		return
+	}
+	if err := s.admit(w, r, repo); err != nil {
+		writeError(w, err)
+		return
+	}
+	h, ok := methods[r.Method]
+	if !ok {
+		writeError(w, problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "the method is not allowed here"))
+		return
+	}
+	if repo != "" && !layers.ValidRepository(repo) {
+		writeError(w, problem(http.StatusBadRequest, "NAME_INVALID", "invalid repository name"))
+		return
+	}
+	if err := s.allowed(r); err != nil {
+		writeError(w, err)
+		return
+	}
+	if err := h(s, &request{Request: r, w: w, repo: repo, ref: ref}); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// allowed refuses what a read-only server does not do.
+func (s *Server) allowed(r *http.Request) error {
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case s.o.ReadOnly && !read:
+		return problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "the registry is read-only")
+	case s.o.NoDelete && r.Method == http.MethodDelete && !strings.Contains(r.URL.Path, "/blobs/uploads/"):
+		return problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "deleting is not allowed")
+	}
+	return nil
+}
+
+// fail turns an error of a handler into the status that the specification names.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var p *problemError
+	var offset *layers.OffsetError
+	var mismatch *layers.DigestError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &p):
+	case errors.As(err, &offset):
+		p = problem(http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "the chunk does not begin where the upload ends")
+	case errors.As(err, &mismatch):
+		p = problem(http.StatusBadRequest, "DIGEST_INVALID", "the digest does not match the content")
+	case errors.As(err, &tooLarge):
+		p = problem(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the body is too large")
+	case errors.Is(err, layers.ErrBusy):
+		p = problem(http.StatusConflict, "BLOB_UPLOAD_INVALID", "another request writes this upload")
+	case r.Context().Err() != nil:
+		return // nobody listens
+	default:
+		if s.o.Log != nil {
+			s.o.Log.Printf("error: %s %q: %v", r.Method, r.URL.Path, err)
+		}
+		p = problem(http.StatusInternalServerError, "UNKNOWN", "internal error")
+	}
+	writeError(w, p)
+}
+
+func (s *Server) base(r *request) error {
+	r.w.Header().Set("Content-Type", "application/json")
+	_, err := r.w.Write([]byte("{}"))
+	return err
+}
+
+// route takes a path apart. Names hold slashes, so the endings decide; an
+// escaped slash or percent sign is in no name, so such paths end nowhere.
+func route(path string) (kind, repo, ref string) {
+	rest, ok := strings.CutPrefix(path, "/v2/")
+	switch {
+	case path == "/v2" || path == "/v2/":
+		return "base", "", ""
+	case !ok:
+		return "", "", ""
+	case rest == "_catalog":
+		return "catalog", "", ""
+	}
+	rest = unescapeColon(rest)
+	if name, ok := strings.CutSuffix(rest, "/tags/list"); ok {
+		return "tags", name, ""
+	}
+	if name, ok := cutUploads(rest); ok {
+		return "uploads", name, ""
+	}
+	i := strings.LastIndexByte(rest, '/')
+	if i < 0 {
+		return "", "", ""
+	}
+	head, last := rest[:i], rest[i+1:]
+	for _, e := range []struct{ suffix, kind string }{{"/blobs/uploads", "upload"}, {"/manifests", "manifest"}, {"/blobs", "blob"}, {"/referrers", "referrers"}} {
+		if name, ok := strings.CutSuffix(head, e.suffix); ok {
+			return e.kind, name, last
+		}
+	}
+	return "", "", ""
+}
+
+func cutUploads(rest string) (string, bool) {
+	if name, ok := strings.CutSuffix(rest, "/blobs/uploads/"); ok {
+		return name, true
+	}
+	return strings.CutSuffix(rest, "/blobs/uploads")
+}
+
+// unescapeColon reads the one escape that clients write into digests.
+func unescapeColon(s string) string {
+	return strings.NewReplacer("%3A", ":", "%3a", ":").Replace(s)
+}
+
+// parseDigest checks a digest of a path or query before anything uses it.
+func parseDigest(s string) (digest.Digest, error) {
+	d, err := digest.Parse(s)
+	if err != nil {
+		return "", problem(http.StatusBadRequest, "DIGEST_INVALID", "invalid digest")
+	}
+	return d, nil
+}
+
+type countingWriter struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (c *countingWriter) WriteHeader(status int) {
+	c.status = status
+	c.ResponseWriter.WriteHeader(status)
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (c *countingWriter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func clientHost(r *http.Request) string {
+	host, _, _ := strings.Cut(r.RemoteAddr, "]:")
+	if i := strings.LastIndexByte(host, ':'); i > 0 && !strings.HasPrefix(host, "[") {
+		host = host[:i]
+	}
+	return strings.TrimPrefix(host, "[")
+}
