@@ -118,18 +118,7 @@ func (m *maker) source(cp *copying, src string) error {
 	if cp.unpack != nil {
 		out.Unpack = *cp.unpack
 	}
-	if cp.op.Parents {
-		pivot, pattern, ok := strings.Cut(src, "/./")
-		if !ok {
-			pivot, pattern = "/", src
-		}
-		out.Include = strings.TrimPrefix(path.Join("/", pattern), "/")
-		if !hasWildcard(pivot) && !hasWildcard(pattern) {
-			out.Required = path.Join("/", pivot, pattern)
-		}
-		src = pivot
-	}
-	out.Path = rooted(src)
+	out.Path = src
 	cp.op.Sources = append(cp.op.Sources, out)
 	return nil
 }
@@ -214,30 +203,6 @@ func destination(dir, dest string) string {
 		out = strings.TrimSuffix(out, "/") + "/."
 	}
 	return out
-}
-
-// rooted makes a source absolute; a trailing slash or dot is kept.
-func rooted(src string) string {
-	if path.IsAbs(src) {
-		return src
-	}
-	out := path.Join("/", src)
-	if strings.HasSuffix(src, "/") && out != "/" {
-		out += "/"
-	}
-	return out
-}
-
-func hasWildcard(s string) bool {
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '*', '?', '[':
-			return true
-		case '\\':
-			i++
-		}
-	}
-	return false
 }
 
 // chownByName says whether a --chown names a user or a group by something other than a number.

@@ -80,11 +80,9 @@ type Copy struct {
 type Source struct {
 	// Input is the index in Step.Inputs; -1 for an inline document.
 	Input int
-	// Path is absolute in the input. With Parents it is the pivot and Include the pattern below it.
-	Path     string
-	Include  string
-	Required string // a path that must exist, for a pattern without wildcards
-	Data     []byte // of an inline document, whose name Path is
+	// Path is as the recipe has it, with the pivot /./ where there is one; ".." cannot lead out of the input.
+	Path string
+	Data []byte // of an inline document, whose name Path is
 	// Unpack extracts an archive instead of copying it.
 	Unpack bool
 	// Local says that the source is a path in a tree: wildcards are expanded, links in the path followed, and of a

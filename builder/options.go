@@ -1,0 +1,73 @@
+package builder
+
+import (
+	"context"
+	"io"
+
+	"github.com/hodbuild/hod/builder/dockerfile"
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/layers"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Images finds base images.
+type Images interface {
+	// Resolve finds an image for a platform; pull asks the registry even when the store has it.
+	Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*plan.BaseImage, error)
+	// Fetch brings the layers of an image into the store.
+	Fetch(ctx context.Context, image *plan.BaseImage) error
+}
+
+// Options are the flags of hod build.
+type Options struct {
+	Store  *layers.Store
+	Images Images
+	// Context is a folder, "-" (a recipe or a tar on Stdin), a tar file's http(s) URL or a git URL.
+	Context string
+	// File is the recipe: empty is Dockerfile (or dockerfile) in the context, "-" is Stdin.
+	File     string
+	Stdin    io.Reader
+	Contexts map[string]string // named contexts
+	Target   string
+	Tags     []string
+	Args     map[string]string
+	Labels   map[string]string
+	// Platforms, one image each; empty is this machine's.
+	Platforms []ocispec.Platform
+	Outputs   []Output // empty: the store
+	Pull      bool
+	Jobs      int // steps at a time, 0 is one per processor
+	// KeepTimes leaves the times of the context's files in the image.
+	KeepTimes bool
+	// Events, where set, is told what happens, one call at a time.
+	Events func(Event)
+}
+
+// Output says where the result goes besides what the store keeps.
+type Output struct {
+	Type string // image (the store), local (a folder) or tar
+	Dest string // folder or file; "-" is Stdout
+	// Stdout receives a tar whose Dest is "-".
+	Stdout io.Writer
+}
+
+// Image is one result.
+type Image struct {
+	*layers.Image
+	Names []string // full names that were given to it
+}
+
+// Result is what a build made.
+type Result struct {
+	Images []Image // one per platform; empty where only files were asked for
+	Plan   *plan.Plan
+}
+
+// Event tells progress.
+type Event struct {
+	Kind    string // start, done, failed or warning
+	Step    *plan.Step
+	Layer   bool // done: the step made a layer
+	Err     error
+	Warning dockerfile.Warning
+}

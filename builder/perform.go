@@ -1,0 +1,175 @@
+package builder
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/hodbuild/hod/builder/ops"
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/builder/source"
+	"github.com/hodbuild/hod/layers"
+)
+
+// perform performs one step, whose inputs are done.
+func (b *build) perform(ctx context.Context, s *plan.Step, st *state) error {
+	switch op := s.Op.(type) {
+	case plan.Base:
+		st.chain = op.Chain
+		return b.o.Images.Fetch(ctx, op.Image())
+	case plan.Context:
+		return b.context(ctx, op, st)
+	case plan.Fetch:
+		d, err := source.Fetch{URL: op.URL, Checksum: op.Checksum, Tmp: b.o.tmp(), ModTime: b.created()}.Do(ctx)
+		if err != nil {
+			return err
+		}
+		b.keep(d.Close)
+		st.files = d.Tree
+		return nil
+	case plan.Git:
+		return b.checkout(ctx, op, st)
+	case plan.Workdir:
+		base, err := b.parent(s)
+		if err != nil {
+			return err
+		}
+		l, err := ops.Workdir{Path: op.Path, User: op.User}.Plan(base, b.opsOptions())
+		if err != nil {
+			return err
+		}
+		return b.commit(ctx, s, st, l)
+	case plan.Copy:
+		return b.copy(ctx, s, op, st)
+	}
+	return fmt.Errorf("step %s cannot be performed", plan.Kind(s.Op))
+}
+
+func (b *build) opsOptions() ops.Options {
+	return ops.Options{Time: b.created(), KeepTimes: b.o.KeepTimes, Tmp: b.o.tmp()}
+}
+
+// keep closes something when the build ends.
+func (b *build) keep(close func() error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closers = append(b.closers, close)
+}
+
+// context opens the main or a named context.
+func (b *build) context(ctx context.Context, op plan.Context, st *state) error {
+	if op.Name == "" {
+		st.files, st.local = b.in.files, b.in.local
+		return nil
+	}
+	files, local, closer, err := openTree(ctx, b.o, op.Spec)
+	if err != nil {
+		return fmt.Errorf("named context %q: %w", op.Name, err)
+	}
+	b.keep(closer.Close)
+	ignore, err := source.ReadIgnore(files, "")
+	if err != nil {
+		return fmt.Errorf("named context %q: %w", op.Name, err)
+	}
+	st.files, st.local = source.Filter(files, ignore), local
+	return nil
+}
+
+func (b *build) checkout(ctx context.Context, op plan.Git, st *state) error {
+	g, err := source.ParseGit(op.URL)
+	if err != nil {
+		return err
+	}
+	switch {
+	case op.Checksum != "" && g.Checksum != "" && op.Checksum != g.Checksum:
+		return fmt.Errorf("checksum mismatch %q != %q", op.Checksum, g.Checksum)
+	case op.KeepGitDir != nil && g.KeepGitDir != nil && *op.KeepGitDir != *g.KeepGitDir:
+		return fmt.Errorf("inconsistent keep-git-dir configuration")
+	}
+	if op.Checksum != "" {
+		g.Checksum = op.Checksum
+	}
+	if op.KeepGitDir != nil {
+		g.KeepGitDir = op.KeepGitDir
+	}
+	c, err := g.Checkout(ctx, source.GitOptions{Tmp: b.o.tmp()})
+	if err != nil {
+		return err
+	}
+	b.keep(c.Close)
+	st.files, st.local = c, true
+	return nil
+}
+
+// tree is the file system that a step left.
+func (b *build) tree(s *plan.Step) (source.Files, error) {
+	if s == nil {
+		return source.NewTree(), nil
+	}
+	st := b.done[s]
+	if st.files != nil {
+		return st.files, nil
+	}
+	return b.chains.tree(st.chain)
+}
+
+func (b *build) parent(s *plan.Step) (source.Files, error) { return b.tree(s.Parent) }
+
+// copy performs COPY and ADD.
+func (b *build) copy(ctx context.Context, s *plan.Step, op plan.Copy, st *state) error {
+	c := ops.Copy{Dest: op.Dest, Chown: op.Chown, Chmod: op.Chmod, Parents: op.Parents, Exclude: op.Exclude, Link: op.Link}
+	for _, src := range op.Sources {
+		if src.Input < 0 {
+			files := source.NewFile(src.Path, 0o644, b.created(), src.Data)
+			c.Sources = append(c.Sources, ops.Source{Files: files, Path: src.Path, Literal: true})
+			continue
+		}
+		in := s.Inputs[src.Input]
+		files, err := b.tree(in)
+		if err != nil {
+			return err
+		}
+		c.Sources = append(c.Sources, ops.Source{Files: files, Path: src.Path, Literal: !src.Local, Unpack: src.Unpack,
+			Local: in != nil && b.done[in].local})
+	}
+	base, err := b.parent(s)
+	if err != nil {
+		return err
+	}
+	l, err := c.Plan(ctx, base, b.opsOptions())
+	if err != nil {
+		return err
+	}
+	return b.commit(ctx, s, st, l)
+}
+
+// commit writes a step's layer into the store.
+func (b *build) commit(ctx context.Context, s *plan.Step, st *state, l *ops.Layer) error {
+	defer l.Close()
+	if s.Parent != nil {
+		st.chain = slices.Clone(b.done[s.Parent].chain)
+	}
+	if l.Empty() {
+		return nil
+	}
+	w, err := b.o.Store.CreateLayer(layers.LayerOptions{SelfContained: true})
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	tw := tar.NewWriter(w)
+	if err := l.Write(ctx, ops.TarWriter{Tar: tw}); err != nil {
+		return err
+	}
+	if err := tw.Close(); err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
+	info, err := w.Commit(ctx)
+	if err != nil {
+		return err
+	}
+	st.layer = info.DiffID
+	st.chain = append(st.chain, info.DiffID)
+	return nil
+}
