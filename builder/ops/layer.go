@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/hodbuild/hod/builder/source"
 )
@@ -42,7 +41,7 @@ func newLayer(nodes map[string]*node) *Layer {
 	for _, n := range nodes {
 		l.Changes = append(l.Changes, Change{Entry: n.entry, files: n.files, from: n.from})
 	}
-	slices.SortFunc(l.Changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(l.Changes, func(a, b Change) int { return comparePaths(a.Path, b.Path) })
 	first := map[string]string{}
 	for i := range l.Changes {
 		c := &l.Changes[i]
@@ -56,6 +55,22 @@ func newLayer(nodes map[string]*node) *Layer {
 		}
 	}
 	return l
+}
+
+// comparePaths orders paths as a walk meets them: a folder's content right behind the folder.
+func comparePaths(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		switch {
+		case a[i] == b[i]:
+		case a[i] == '/':
+			return -1
+		case b[i] == '/':
+			return 1
+		default:
+			return int(a[i]) - int(b[i])
+		}
+	}
+	return len(a) - len(b)
 }
 
 // Close releases the archives and downloads that the layer reads from.
