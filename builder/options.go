@@ -39,6 +39,8 @@ type Options struct {
 	Jobs      int // steps at a time, 0 is one per processor
 	// KeepTimes leaves the times of the context's files in the image.
 	KeepTimes bool
+	// CheckAll plans the stages that the target does not need too, so that they are checked; for MakePlan.
+	CheckAll bool
 	// Events, where set, is told what happens, one call at a time.
 	Events func(Event)
 }
@@ -65,9 +67,10 @@ type Result struct {
 
 // Event tells progress.
 type Event struct {
-	Kind    string // start, done, failed or warning
+	Kind    string // start, cached, explain, output, done, failed or warning
 	Step    *plan.Step
-	Layer   bool // done: the step made a layer
+	Layer   bool   // done: the step made a layer
+	Text    string // explain: why the step runs; output: a line
 	Err     error
 	Warning dockerfile.Warning
 }

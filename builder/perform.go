@@ -63,16 +63,16 @@ func (b *build) context(ctx context.Context, op plan.Context, st *state) error {
 		st.files, st.local = b.in.files, b.in.local
 		return nil
 	}
-	files, local, closer, err := openTree(ctx, b.o, op.Spec)
+	c, err := openTree(ctx, b.o, op.Spec)
 	if err != nil {
 		return fmt.Errorf("named context %q: %w", op.Name, err)
 	}
-	b.keep(closer.Close)
-	ignore, err := source.ReadIgnore(files, "")
+	b.keep(c.Close)
+	ignore, err := source.ReadIgnore(c.Files, "")
 	if err != nil {
 		return fmt.Errorf("named context %q: %w", op.Name, err)
 	}
-	st.files, st.local = source.Filter(files, ignore), local
+	st.files, st.local = source.Filter(c.Files, ignore), c.Local
 	return nil
 }
 

@@ -1,8 +1,6 @@
 package builder
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,23 +42,16 @@ func Read(ctx context.Context, o Options) (*dockerfile.Recipe, error) {
 
 // open opens the context and reads recipe and ignore file.
 func open(ctx context.Context, o Options) (*input, error) {
-	in := &input{files: source.NewTree()}
-	var text []byte
-	var err error
-	switch {
-	case o.Context == "-" && o.File == "-":
+	in := &input{}
+	if o.Context == "-" && o.File == "-" {
 		return nil, errors.New("context and recipe cannot both be read from standard input")
-	case o.Context == "-":
-		text, err = in.stdin(o)
-	default:
-		var files source.Files
-		if files, in.local, in.closer, err = openTree(ctx, o, o.Context); err == nil {
-			in.files = files
-		}
 	}
+	c, err := openTree(ctx, o, o.Context)
 	if err != nil {
 		return nil, err
 	}
+	in.files, in.local, in.closer = c.Files, c.Local, c
+	text := c.Recipe
 	if err := in.read(o, text); err != nil {
 		in.Close()
 		return nil, err
@@ -68,70 +59,16 @@ func open(ctx context.Context, o Options) (*input, error) {
 	return in, nil
 }
 
-// stdin reads standard input, which is a recipe or a tar.
-func (in *input) stdin(o Options) ([]byte, error) {
-	head := make([]byte, 512)
-	n, err := io.ReadFull(o.Stdin, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fmt.Errorf("read standard input: %w", err)
-	}
-	rest := io.MultiReader(bytes.NewReader(head[:n]), o.Stdin)
-	if isTar(head[:n]) {
-		a, err := source.ReadArchive(rest, o.tmp(), source.Limits{})
-		if err != nil {
-			return nil, fmt.Errorf("read context: %w", err)
-		}
-		in.files, in.closer = a, a
-		return nil, nil
-	}
-	text, err := io.ReadAll(io.LimitReader(rest, dockerfile.MaxSize+1))
+// openTree opens the main or a named context.
+func openTree(ctx context.Context, o Options, spec string) (*source.Context, error) {
+	c, err := source.Open(ctx, spec, source.OpenOptions{Stdin: o.Stdin, Tmp: o.tmp(), Git: source.GitOptions{Tmp: o.tmp()}})
 	if err != nil {
-		return nil, fmt.Errorf("read recipe: %w", err)
+		return nil, err
 	}
-	return text, nil
-}
-
-// isTar says whether bytes begin a tar, plain or compressed. A recipe is text and begins none of them.
-func isTar(head []byte) bool {
-	for _, magic := range []string{"\x1f\x8b", "BZh", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd"} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return true
-		}
+	if c.Files == nil {
+		c.Files = source.NewTree()
 	}
-	_, err := tar.NewReader(bytes.NewReader(head)).Next()
-	return len(head) == 512 && err == nil
-}
-
-// openTree opens a folder or a remote context.
-func openTree(ctx context.Context, o Options, spec string) (files source.Files, local bool, closer io.Closer, err error) {
-	switch {
-	case source.IsGit(spec):
-		g, err := source.ParseGit(spec)
-		if err != nil {
-			return nil, false, nil, fmt.Errorf("context %q: %w", spec, err)
-		}
-		c, err := g.Checkout(ctx, source.GitOptions{Tmp: o.tmp()})
-		if err != nil {
-			return nil, false, nil, fmt.Errorf("fetch context: %w", err)
-		}
-		return c, true, c, nil
-	case strings.HasPrefix(spec, "http://"), strings.HasPrefix(spec, "https://"):
-		d, err := source.Fetch{URL: spec, Tmp: o.tmp()}.Do(ctx)
-		if err != nil {
-			return nil, false, nil, fmt.Errorf("fetch context: %w", err)
-		}
-		defer d.Close()
-		a, err := source.ReadArchive(d.Reader(), o.tmp(), source.Limits{})
-		if err != nil {
-			return nil, false, nil, fmt.Errorf("read context %q: %w", spec, err)
-		}
-		return a, false, a, nil
-	}
-	f, err := source.OpenFolder(spec)
-	if err != nil {
-		return nil, false, nil, fmt.Errorf("open context: %w", err)
-	}
-	return f, true, f, nil
+	return c, nil
 }
 
 // read finds recipe and ignore file. text is the recipe where it was the whole of standard input.

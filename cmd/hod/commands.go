@@ -12,7 +12,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"Images", []*cli.Command{
-			imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
+			buildCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
 		}},
 		{"hod", []*cli.Command{
 			versionCommand(), completionCommand(),

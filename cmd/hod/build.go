@@ -1,0 +1,203 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/hodbuild/hod/builder"
+	"github.com/hodbuild/hod/builder/dockerfile"
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/layers"
+	"github.com/urfave/cli/v2"
+)
+
+func buildCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "build",
+		Usage:     "Build an image from a recipe (Dockerfile)",
+		ArgsUsage: "[FLAGS] PATH|URL|-",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the recipe: a file, or - for standard input"},
+			&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name of the image, any number"},
+			&cli.StringSliceFlag{Name: "build-arg", Usage: "NAME=VALUE, or NAME to take it from the environment"},
+			&cli.StringSliceFlag{Name: "build-context", Usage: "NAME=folder, git or http URL, or docker-image://IMAGE"},
+			&cli.StringFlag{Name: "target", Usage: "the stage to build"},
+			&cli.StringSliceFlag{Name: "label", Usage: "NAME=VALUE, set on the image"},
+			&cli.StringSliceFlag{Name: "platform", Usage: "os/architecture[/variant] to build for"},
+			&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "type=image|local|tar[,dest=PATH]; a folder or - alone"},
+			&cli.BoolFlag{Name: "load", Usage: "put the image into the store (the default)"},
+			&cli.BoolFlag{Name: "pull", Usage: "ask the registry for base images that are here already"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image's ID"},
+			&cli.StringFlag{Name: "iidfile", Usage: "write the image's ID to a file"},
+			&cli.StringFlag{Name: "metadata-file", Usage: "write what was built to a JSON file"},
+			&cli.IntFlag{Name: "jobs", Usage: "steps at a time (0: one per processor)"},
+			&cli.StringFlag{Name: "timestamps", Usage: "source: keep the files' own times; SECONDS: another time for all"},
+			&cli.StringFlag{Name: "progress", Value: "auto", Usage: "auto, plain, json or quiet"},
+			&cli.BoolFlag{Name: "check", Usage: "check the recipe and build nothing"},
+			&cli.StringFlag{Name: "call", Value: "build", Usage: "build, check, outline or targets; ,format=json"},
+			&cli.BoolFlag{Name: "plan", Usage: "print the steps and build nothing"},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "of --plan: text, json or dot"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 1, 1); err != nil {
+				return err
+			}
+			return withStore(c, func(s *layers.Store) error { return excerpt(c, build(c, s)) })
+		},
+	}
+}
+
+// excerpt prints the line of the recipe that an error is about.
+func excerpt(c *cli.Context, err error) error {
+	var e *dockerfile.Error
+	if errors.As(err, &e) {
+		fmt.Fprint(c.App.ErrWriter, e.Excerpt())
+	}
+	return err
+}
+
+func build(c *cli.Context, s *layers.Store) error {
+	o, err := buildOptions(c, s)
+	if err != nil {
+		return err
+	}
+	call, err := callOf(c)
+	if err != nil {
+		return err
+	}
+	if call.name != "build" {
+		return call.do(c, o)
+	}
+	progress, err := newBuildProgress(c)
+	if err != nil {
+		return err
+	}
+	o.Events = progress.event
+	res, err := builder.Build(c.Context, o)
+	if err != nil {
+		return err
+	}
+	progress.end(res)
+	return printBuild(c, res)
+}
+
+// buildOptions reads the flags.
+func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
+	o := builder.Options{Store: s, Images: storeImages{s}, Context: c.Args().First(), File: c.String("file"), Stdin: c.App.Reader,
+		Target: c.String("target"), Tags: c.StringSlice("tag"), Pull: c.Bool("pull"), Jobs: c.Int("jobs"),
+		Args: map[string]string{}}
+	var err error
+	for _, arg := range c.StringSlice("build-arg") {
+		name, value, ok := strings.Cut(arg, "=")
+		if name == "" {
+			return o, fmt.Errorf("--build-arg %q is not NAME=VALUE", arg)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				continue // as Docker: not given
+			}
+		}
+		o.Args[name] = value
+	}
+	if o.Labels, err = pairs("label", c.StringSlice("label")); err != nil {
+		return o, err
+	}
+	if o.Contexts, err = pairs("build-context", c.StringSlice("build-context")); err != nil {
+		return o, err
+	}
+	for _, list := range c.StringSlice("platform") {
+		for word := range strings.SplitSeq(list, ",") {
+			p, err := plan.ParsePlatform(word)
+			if err != nil {
+				return o, err
+			}
+			o.Platforms = append(o.Platforms, p)
+		}
+	}
+	for _, spec := range c.StringSlice("output") {
+		out, err := outputOf(c, spec)
+		if err != nil {
+			return o, err
+		}
+		if out.name != "" {
+			o.Tags = append(o.Tags, strings.Split(out.name, ",")...)
+		}
+		o.Outputs = append(o.Outputs, out.Output)
+	}
+	if c.Bool("load") && len(o.Outputs) > 0 {
+		o.Outputs = append(o.Outputs, builder.Output{Type: "image"})
+	}
+	return o, timestamps(c, &o)
+}
+
+// timestamps reads --timestamps, and SOURCE_DATE_EPOCH of the environment as the build argument of that name.
+func timestamps(c *cli.Context, o *builder.Options) error {
+	if epoch, ok := os.LookupEnv("SOURCE_DATE_EPOCH"); ok && epoch != "" {
+		if _, given := o.Args["SOURCE_DATE_EPOCH"]; !given {
+			o.Args["SOURCE_DATE_EPOCH"] = epoch
+		}
+	}
+	switch v := c.String("timestamps"); v {
+	case "":
+	case "source":
+		o.KeepTimes = true
+	default:
+		if _, err := strconv.ParseInt(v, 10, 64); err != nil {
+			return fmt.Errorf(`--timestamps %q is neither "source" nor a number of seconds`, v)
+		}
+		o.Args["SOURCE_DATE_EPOCH"] = v
+	}
+	return nil
+}
+
+// pairs reads NAME=VALUE flags.
+func pairs(flag string, list []string) (map[string]string, error) {
+	set := map[string]string{}
+	for _, word := range list {
+		name, value, ok := strings.Cut(word, "=")
+		if name == "" || !ok && flag != "label" {
+			return nil, fmt.Errorf("--%s %q is not NAME=VALUE", flag, word)
+		}
+		set[name] = value
+	}
+	return set, nil
+}
+
+// namedOutput is an output that may carry names of the image.
+type namedOutput struct {
+	builder.Output
+	name string
+}
+
+// outputOf reads an --output.
+func outputOf(c *cli.Context, spec string) (namedOutput, error) {
+	out := namedOutput{Output: builder.Output{Stdout: c.App.Writer}}
+	switch {
+	case spec == "-":
+		out.Type, out.Dest = "tar", "-"
+		return out, nil
+	case !strings.Contains(spec, "="):
+		out.Type, out.Dest = "local", spec
+		return out, nil
+	}
+	for field := range strings.SplitSeq(spec, ",") {
+		key, value, _ := strings.Cut(field, "=")
+		switch key {
+		case "type":
+			out.Type = value
+			if value == "docker" && !strings.Contains(spec, "dest=") {
+				out.Type = "image" // what Docker loads, hod's store keeps
+			}
+		case "dest":
+			out.Dest = value
+		case "name":
+			out.name = value
+		default:
+			return out, fmt.Errorf("output attribute %q is not supported", key)
+		}
+	}
+	return out, nil
+}

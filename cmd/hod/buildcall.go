@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/hodbuild/hod/builder"
+	"github.com/hodbuild/hod/builder/dockerfile"
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/layers"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/urfave/cli/v2"
+)
+
+// storeImages finds base images in the store.
+type storeImages struct{ s *layers.Store }
+
+// Resolve finds an image of the store.
+func (i storeImages) Resolve(_ context.Context, name string, p ocispec.Platform, pull bool) (*plan.BaseImage, error) {
+	if pull {
+		return nil, errors.New("--pull: this build of hod has no registry client")
+	}
+	img, err := i.s.Resolve(name, &p)
+	if err != nil {
+		return nil, err
+	}
+	return &plan.BaseImage{Name: name, Digest: img.ID, Config: img.Config, Chain: img.Chain}, nil
+}
+
+// Fetch has nothing to do: the image came from the store.
+func (storeImages) Fetch(context.Context, *plan.BaseImage) error { return nil }
+
+// call is what is asked of a recipe instead of building it.
+type call struct {
+	name   string
+	json   bool
+	format string // of a plan
+}
+
+func callOf(c *cli.Context) (call, error) {
+	name, attrs, _ := strings.Cut(c.String("call"), ",")
+	out := call{name: name, format: c.String("format")}
+	switch attrs {
+	case "", "format=text":
+	case "format=json":
+		out.json = true
+	default:
+		return out, fmt.Errorf("--call attribute %q is not supported: use format=json", attrs)
+	}
+	switch {
+	case c.Bool("check"):
+		out.name = "check"
+	case c.Bool("plan"):
+		out.name = "plan"
+	case name == "lint":
+		out.name = "check"
+	}
+	switch out.name {
+	case "build", "check", "outline", "targets", "plan":
+		return out, nil
+	}
+	return out, fmt.Errorf("--call %q is not known: use build, check, outline or targets", name)
+}
+
+func (k call) do(c *cli.Context, o builder.Options) error {
+	w := c.App.Writer
+	switch k.name {
+	case "targets":
+		r, err := builder.Read(c.Context, o)
+		if err != nil {
+			return err
+		}
+		list, err := plan.Targets(r)
+		if err != nil {
+			return err
+		}
+		return k.print(w, list, func(tw io.Writer) {
+			fmt.Fprintln(tw, "TARGET\tDESCRIPTION")
+			for _, t := range list {
+				name := t.Name
+				if t.Default {
+					name = strings.TrimSpace(name + " (default)")
+				}
+				fmt.Fprintf(tw, "%s\t%s\n", name, printable(t.Description))
+			}
+		})
+	case "check":
+		return k.check(c, o)
+	}
+	p, err := builder.MakePlan(c.Context, o)
+	if err != nil {
+		return err
+	}
+	if k.name == "plan" {
+		return p.Write(w, k.format)
+	}
+	out := p.Targets[0].Outline
+	return k.print(w, out, func(tw io.Writer) {
+		fmt.Fprintln(tw, "BUILD ARG\tVALUE\tDESCRIPTION")
+		for _, a := range out.Args {
+			fmt.Fprintf(tw, "%s\t%s\t%s\n", a.Name, printable(a.Value), printable(a.Description))
+		}
+		for _, n := range out.Secrets {
+			fmt.Fprintf(tw, "secret %s\trequired=%v\t\n", printable(n.Name), n.Required)
+		}
+		for _, n := range out.SSH {
+			fmt.Fprintf(tw, "ssh %s\trequired=%v\t\n", printable(n.Name), n.Required)
+		}
+	})
+}
+
+// check prints what the linter finds; findings are exit code 1.
+func (k call) check(c *cli.Context, o builder.Options) error {
+	var found []dockerfile.Warning
+	o.Events = func(e builder.Event) {
+		if e.Kind == "warning" {
+			found = append(found, e.Warning)
+		}
+	}
+	o.CheckAll = o.Target == ""
+	_, err := builder.MakePlan(c.Context, o)
+	var broken *dockerfile.Error
+	if err != nil && (len(found) == 0 || !errors.As(err, &broken) || broken.Line > 0) {
+		return err
+	}
+	perr := k.print(c.App.Writer, found, func(tw io.Writer) {
+		for _, w := range found {
+			fmt.Fprintf(tw, "WARNING: %s - %s\n%s\nline %d\n\n", w.Rule, w.URL, printable(w.Message), w.Line)
+		}
+		if len(found) == 0 {
+			fmt.Fprintln(tw, "Check complete, no warnings found.")
+		}
+	})
+	if perr != nil || len(found) == 0 {
+		return perr
+	}
+	return exit(1)
+}
+
+// print writes JSON or a table.
+func (k call) print(w io.Writer, v any, text func(io.Writer)) error {
+	if k.json {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+	text(tw)
+	return tw.Flush()
+}
