@@ -2,6 +2,8 @@ package layers
 
 import (
 	"context"
+	_ "crypto/sha256" // for digests of either kind
+	_ "crypto/sha512"
 	"errors"
 	"fmt"
 	"hash"

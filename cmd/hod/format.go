@@ -23,13 +23,15 @@ var functions = template.FuncMap{
 		b, err := compactJSON(v)
 		return string(b), err
 	},
-	"join":     func(list any, sep string) string { return strings.Join(texts(list), sep) },
-	"split":    strings.Split,
-	"upper":    strings.ToUpper,
-	"lower":    strings.ToLower,
-	"title":    func(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] },
-	"println":  fmt.Sprintln,
-	"pad":      func(s string, before, after int) string { return strings.Repeat(" ", before) + s + strings.Repeat(" ", after) },
+	"join":    func(list any, sep string) string { return strings.Join(texts(list), sep) },
+	"split":   strings.Split,
+	"upper":   strings.ToUpper,
+	"lower":   strings.ToLower,
+	"title":   func(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] },
+	"println": fmt.Sprintln,
+	"pad": func(s string, before, after int) string {
+		return strings.Repeat(" ", before) + s + strings.Repeat(" ", after)
+	},
 	"truncate": func(s string, n int) string { return string([]rune(s)[:min(n, len([]rune(s)))]) },
 }
 

@@ -1,0 +1,52 @@
+# make build | test | demo | lint | bench | fuzz | release: see CONTRIBUTING.md.
+export CGO_ENABLED = 0
+TAGS    = urfave_cli_no_docs
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO      ?= go
+BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
+
+.PHONY: build test test-full lint demo fuzz release flame guard claims tools clean
+
+build:
+	$(BUILD) -ldflags "-X main.version=$(VERSION)" -o bin/hod ./cmd/hod
+
+# What tests drive besides Go. Without apt or root they skip what needs it, by name.
+tools:
+	@sh .ci/tools
+
+test: tools
+	$(GO) test -tags $(TAGS) -timeout 10m ./...
+
+test-full: tools
+	HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m ./...
+
+guard:
+	$(GO) test -tags $(TAGS) -count=1 -run 'Guard|Floors' -v . ./cmd/hod
+
+claims:
+	$(GO) test -tags $(TAGS) -count=1 -run Claims -v .
+
+lint:
+	@test -z "$$(gofmt -l cmd builder layers registry runner *.go)" || { gofmt -l cmd builder layers registry runner *.go; exit 1; }
+	$(GO) vet -tags $(TAGS) ./...
+
+demo: build
+	$(GO) run -tags $(TAGS) ./cmd/demo
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 30s
+fuzz:
+	@for p in $$($(GO) list -tags $(TAGS) ./...); do \
+	  for f in $$($(GO) test -tags $(TAGS) -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; \
+	done
+
+# The same bytes from the same commit, on any machine.
+release:
+	rm -rf out && mkdir -p out
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o out/hod-linux-$$arch ./cmd/hod || exit 1; done
+	cd out && sha256sum hod-* > SHA256SUMS
+
+clean:
+	rm -rf bin out

@@ -1,0 +1,237 @@
+package main_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// hod is the static binary under test, built once.
+var hod string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "hod-script-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil { // for asuser
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		hod = filepath.Join(dir, "hod")
+		build := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-o", hod, ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build hod: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// TestScript runs testdata/script/AREA/*.txtar, each in a folder and a store of
+// its own.
+func TestScript(t *testing.T) {
+	areas, err := filepath.Glob("../../testdata/script/*")
+	if err != nil || len(areas) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, area := range areas {
+		t.Run(filepath.Base(area), func(t *testing.T) {
+			testscript.Run(t, testscript.Params{
+				Dir: area, Setup: setup, Condition: condition, Cmds: commands, RequireExplicitExec: true,
+				ContinueOnError: false,
+			})
+		})
+	}
+}
+
+func setup(e *testscript.Env) error {
+	e.Setenv("PATH", filepath.Dir(hod)+":"+e.Getenv("PATH")+":/usr/sbin:/sbin")
+	e.Setenv("HOD_ROOT", filepath.Join(e.WorkDir, ".hod"))
+	e.Setenv("HOME", e.WorkDir)
+	e.Setenv("HOD", hod)
+	e.Setenv("NO_COLOR", "1")
+	return os.Chmod(e.WorkDir, 0o755)
+}
+
+// condition knows [root], [userns] and [tool:NAME].
+func condition(name string) (bool, error) {
+	switch {
+	case name == "root":
+		return os.Getuid() == 0, nil
+	case name == "userns":
+		cmd := exec.Command("true")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
+		return cmd.Run() == nil, nil
+	case strings.HasPrefix(name, "tool:"):
+		_, err := exec.LookPath(name[len("tool:"):])
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// commands are what scripts can say besides exec, stdout, cmp and the like.
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"base":    base,
+	"tree":    tree,
+	"config":  config,
+	"asuser":  asuser,
+	"jsoncmp": jsoncmp,
+	"eq":      eq,
+	"match":   match,
+}
+
+// base NAME imports an image with busybox in it.
+func base(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: base NAME")
+	}
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		ts.Fatalf("base needs busybox-static: %v", err)
+	}
+	list, err := exec.Command("/bin/busybox", "--list").Output()
+	ts.Check(err)
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, dir := range []string{"bin", "etc", "tmp", "root", "proc", "sys", "dev"} {
+		mode := map[string]int64{"tmp": 0o1777, "root": 0o700}[dir]
+		if mode == 0 {
+			mode = 0o755
+		}
+		ts.Check(w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: mode}))
+	}
+	file := func(name, text string, mode int64) {
+		ts.Check(w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(text))}))
+		_, err := io.WriteString(w, text)
+		ts.Check(err)
+	}
+	file("bin/busybox", string(busybox), 0o755)
+	for _, name := range strings.Fields(string(list)) {
+		if name != "busybox" {
+			ts.Check(w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777}))
+		}
+	}
+	file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nuser:x:1000:1000::/:/bin/sh\n", 0o644)
+	file("etc/group", "root:x:0:\nnogroup:x:65534:\nuser:x:1000:\nextra:x:2000:user\n", 0o644)
+	ts.Check(w.Close())
+	path := ts.MkAbs(".base.tar")
+	ts.Check(os.WriteFile(path, b.Bytes(), 0o644))
+	ts.Check(ts.Exec(hod, "import", "--change", "CMD [\"/bin/sh\"]", "--change", "ENV PATH=/bin", path, args[0]))
+	ts.Check(os.Remove(path))
+}
+
+// tree IMAGE prints its flattened file system, sorted, one entry a line:
+// type, mode, uid:gid, size and digest or target, path.
+func tree(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: tree IMAGE")
+	}
+	path := ts.MkAbs(".tree.tar")
+	ts.Check(ts.Exec(hod, "export", "-o", path, args[0]))
+	f, err := os.Open(path)
+	ts.Check(err)
+	defer os.Remove(path)
+	defer f.Close()
+	var lines []string
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		ts.Check(err)
+		sum := sha256.New()
+		_, err = io.Copy(sum, r)
+		ts.Check(err)
+		what := h.Linkname
+		if h.Typeflag == tar.TypeReg {
+			what = fmt.Sprintf("%d/%.8x", h.Size, sum.Sum(nil))
+		}
+		lines = append(lines, fmt.Sprintf("%s\t%c %04o %d:%d %s", strings.TrimSuffix(h.Name, "/"), h.Typeflag, h.Mode, h.Uid, h.Gid, what))
+	}
+	sort.Strings(lines)
+	for _, l := range lines {
+		name, rest, _ := strings.Cut(l, "\t")
+		fmt.Fprintln(ts.Stdout(), rest, name)
+	}
+}
+
+// config IMAGE prints its config as inspect shows it.
+func config(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: config IMAGE")
+	}
+	ts.Check(ts.Exec(hod, "inspect", "--format", "{{json .Config}}", args[0]))
+	fmt.Fprint(ts.Stdout(), ts.ReadFile("stdout"))
+}
+
+// asuser COMMAND… runs as uid 65534 with a store of its own.
+func asuser(ts *testscript.TestScript, neg bool, args []string) {
+	if os.Getuid() != 0 {
+		ts.Check(ts.Exec(args[0], args[1:]...))
+		return
+	}
+	home := ts.MkAbs(".user")
+	ts.Check(os.MkdirAll(home, 0o755))
+	ts.Check(os.Chown(home, 65534, 65534))
+	all := append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" + home, "HOD_ROOT=" + home + "/.hod"}, args...)
+	if err := ts.Exec("setpriv", all...); (err != nil) != neg {
+		ts.Fatalf("asuser %v: %v", args, err)
+	}
+}
+
+// jsoncmp FILE FILE compares what two JSON files mean.
+func jsoncmp(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: jsoncmp FILE FILE")
+	}
+	var a, b any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &a))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &b))
+	if reflect.DeepEqual(a, b) == neg {
+		ts.Fatalf("%s and %s: equal is %v", args[0], args[1], neg)
+	}
+}
+
+// eq A B compares two words, which may be file names stdout and stderr.
+func eq(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: eq A B")
+	}
+	for i, a := range args {
+		if a == "stdout" || a == "stderr" {
+			args[i] = strings.TrimRight(ts.ReadFile(a), "\n")
+		}
+	}
+	if (args[0] == args[1]) == neg {
+		ts.Fatalf("%q and %q: equal is %v", args[0], args[1], neg)
+	}
+}
+
+// match REGEXP FILE looks for a pattern in a whole file.
+func match(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: match REGEXP FILE")
+	}
+	if regexp.MustCompile(args[0]).MatchString(ts.ReadFile(args[1])) == neg {
+		ts.Fatalf("%s matches %q is %v:\n%s", args[1], args[0], !neg, ts.ReadFile(args[1]))
+	}
+}
