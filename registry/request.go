@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,4 +145,9 @@ func transient(err error) bool {
 // path makes a path of the session's repository.
 func (s *session) path(format string, a ...any) string {
 	return "/v2/" + s.repo + "/" + fmt.Sprintf(format, a...)
+}
+
+// bytesBody is a body that can be sent again.
+func bytesBody(raw []byte) func() (io.Reader, int64, error) {
+	return func() (io.Reader, int64, error) { return bytes.NewReader(raw), int64(len(raw)), nil }
 }
