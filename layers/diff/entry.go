@@ -1,0 +1,123 @@
+// Package diff turns tars into trees and trees into tars: overlay whiteouts, extended attributes, hard links and
+// ownership both ways, the canonical packer, and the indexes of layers that are read where no tree is needed.
+package diff
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// TypeWhiteout is the type of an index entry that deletes what lies below.
+const TypeWhiteout = 'W'
+
+// Entry is one file of a layer.
+type Entry struct {
+	Path     string            `json:"path"` // without a leading slash; "" is the root
+	Type     byte              `json:"type"` // a type of archive/tar, or TypeWhiteout
+	Mode     uint32            `json:"mode,omitempty"`
+	UID      int               `json:"uid,omitempty"`
+	GID      int               `json:"gid,omitempty"`
+	Size     int64             `json:"size,omitempty"`
+	ModTime  time.Time         `json:"mtime,omitzero"`
+	Linkname string            `json:"link,omitempty"`
+	Devmajor int64             `json:"major,omitempty"`
+	Devminor int64             `json:"minor,omitempty"`
+	Xattrs   map[string]string `json:"xattrs,omitempty"`
+	Digest   digest.Digest     `json:"digest,omitempty"` // of a regular file's content
+	Offset   int64             `json:"offset,omitempty"` // of the content in the tar; 0 when it is not there in one piece
+	Opaque   bool              `json:"opaque,omitempty"` // a folder that hides what lies below it
+	// Implied says that the layer does not have the entry itself, only something below it.
+	Implied bool `json:"implied,omitempty"`
+}
+
+// IsDir says whether the entry is a folder.
+func (e Entry) IsDir() bool { return e.Type == tar.TypeDir }
+
+// IsRegular says whether the entry has content of its own or of the file it links to.
+func (e Entry) IsRegular() bool { return e.Type == tar.TypeReg }
+
+// Index is what a layer holds, sorted by ComparePaths.
+type Index struct {
+	Entries []Entry `json:"entries"`
+	// SelfContained says that every entry's parent and every hard link's target is an entry of the layer, so that its
+	// tree does not depend on what lies below.
+	SelfContained bool `json:"selfContained"`
+	// Size is the length of the tar.
+	Size int64 `json:"size"`
+}
+
+// Lookup finds an entry by its path; it follows nothing.
+func (x *Index) Lookup(path string) (Entry, bool) {
+	i, ok := slices.BinarySearchFunc(x.Entries, path, func(e Entry, p string) int { return ComparePaths(e.Path, p) })
+	if !ok {
+		return Entry{}, false
+	}
+	return x.Entries[i], true
+}
+
+// Encode writes the index for ReadIndex.
+func (x *Index) Encode(w io.Writer) error {
+	if err := json.NewEncoder(w).Encode(x); err != nil {
+		return fmt.Errorf("write layer index: %w", err)
+	}
+	return nil
+}
+
+// ReadIndex reads what Encode wrote.
+func ReadIndex(r io.Reader) (*Index, error) {
+	var x Index
+	if err := json.NewDecoder(r).Decode(&x); err != nil {
+		return nil, fmt.Errorf("read layer index: %w", err)
+	}
+	if !sort.SliceIsSorted(x.Entries, func(i, j int) bool {
+		return ComparePaths(x.Entries[i].Path, x.Entries[j].Path) < 0
+	}) {
+		return nil, fmt.Errorf("read layer index: entries are not sorted")
+	}
+	return &x, nil
+}
+
+func (x *Index) sort() {
+	slices.SortFunc(x.Entries, func(a, b Entry) int { return ComparePaths(a.Path, b.Path) })
+}
+
+// ComparePaths orders paths as a walk meets them: names byte by byte, a folder's content right behind the folder.
+func ComparePaths(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] == b[i] {
+			continue
+		}
+		if a[i] == '/' {
+			return -1
+		}
+		if b[i] == '/' {
+			return 1
+		}
+		return int(a[i]) - int(b[i])
+	}
+	return len(a) - len(b)
+}
+
+func split(p string) (dir, base string) {
+	i := strings.LastIndexByte(p, '/')
+	if i < 0 {
+		return "", p
+	}
+	return p[:i], p[i+1:]
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}

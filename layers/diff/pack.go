@@ -1,0 +1,328 @@
+package diff
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// PackTree packs a folder and all below it.
+func PackTree(ctx context.Context, dir string, w io.Writer, o PackOptions) (*Index, error) {
+	return pack(ctx, dir, nil, w, o)
+}
+
+// PackUpper packs the upper folder of an overlay over the chain below: deletions become whiteouts, what equals the chain
+// is left out, the parents of what is not stay.
+func PackUpper(ctx context.Context, upper string, below *View, w io.Writer, o PackOptions) (*Index, error) {
+	if below == nil {
+		var err error
+		if below, err = NewView(nil, nil); err != nil {
+			return nil, err
+		}
+	}
+	return pack(ctx, upper, below, w, o)
+}
+
+func pack(ctx context.Context, dir string, below *View, w io.Writer, o PackOptions) (*Index, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(fd)
+	p := &packer{ctx: ctx, w: NewWriter(w, o), o: o, below: below, inodes: map[[2]uint64]string{}, prefix: "trusted.overlay."}
+	if o.UserXattr {
+		p.prefix = "user.overlay."
+	}
+	if err := p.folder(fd, "", below != nil); err != nil {
+		return nil, fmt.Errorf("pack tree: %w", err)
+	}
+	return p.w.Close()
+}
+
+type packer struct {
+	ctx    context.Context
+	w      *Writer
+	o      PackOptions
+	below  *View // nil for a whole tree
+	prefix string
+	inodes map[[2]uint64]string
+	held   []Entry // folders that are written only when something below them is
+}
+
+// item is one write of a folder's content, by its name in the tar.
+type item struct {
+	tarName string
+	name    string // on disk; empty for an opaque mark
+	white   bool
+}
+
+// folder packs what an open folder holds. merged says that the chain below shows through it.
+func (p *packer) folder(fd int, path string, merged bool) error {
+	names, err := readNames(fd)
+	if err != nil {
+		return err
+	}
+	items := make([]item, 0, len(names)+1)
+	for _, n := range names {
+		if strings.HasPrefix(n, ".wh.") {
+			return fmt.Errorf("file %q: a layer cannot hold names that begin with .wh", join(path, n))
+		}
+		var st unix.Stat_t
+		if p.below != nil {
+			if err := unix.Fstatat(fd, n, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				return &os.PathError{Op: "stat", Path: join(path, n), Err: err}
+			}
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
+			items = append(items, item{".wh." + n, n, true})
+			continue
+		}
+		items = append(items, item{n, n, false})
+	}
+	if p.below != nil && path != "" && !merged && p.isDirBelow(path) {
+		items = append(items, item{tarName: ".wh..wh..opq"})
+	}
+	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.tarName, b.tarName) })
+	for _, it := range items {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.item(fd, path, it, merged); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *packer) isDirBelow(path string) bool {
+	e, err := p.below.Lstat(path)
+	return err == nil && e.IsDir()
+}
+
+func (p *packer) item(fd int, path string, it item, merged bool) error {
+	at := join(path, it.name)
+	if it.white || it.name == "" {
+		if it.white {
+			if _, err := p.below.Lstat(at); err != nil || !merged {
+				return nil // it deletes nothing
+			}
+		}
+		return p.write(Entry{Path: join(path, it.tarName), Type: tar.TypeReg}, nil)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, it.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "stat", Path: at, Err: err}
+	}
+	e := Entry{
+		Path: at, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
+		ModTime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec),
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		e.Type = tar.TypeDir
+		return p.dir(fd, it.name, e, merged)
+	case unix.S_IFREG:
+		e.Type, e.Size = tar.TypeReg, st.Size
+	case unix.S_IFLNK:
+		buf := make([]byte, 4097)
+		n, err := unix.Readlinkat(fd, it.name, buf)
+		if err != nil {
+			return &os.PathError{Op: "readlink", Path: at, Err: err}
+		}
+		e.Type, e.Mode, e.Linkname = tar.TypeSymlink, 0o777, string(buf[:n])
+	case unix.S_IFIFO:
+		e.Type = tar.TypeFifo
+	case unix.S_IFCHR, unix.S_IFBLK:
+		e.Type = tar.TypeChar
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			e.Type = tar.TypeBlock
+		}
+		e.Devmajor, e.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+	default:
+		return nil // a socket is nothing without the process that listens
+	}
+	return p.file(fd, it.name, e, [2]uint64{st.Dev, st.Ino}, st.Nlink > 1, merged)
+}
+
+func (p *packer) dir(parent int, name string, e Entry, merged bool) error {
+	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: e.Path, Err: err}
+	}
+	defer unix.Close(fd)
+	if e.Xattrs, err = readXattrs(fd); err != nil {
+		return err
+	}
+	if p.below != nil {
+		var one [2]byte
+		if n, err := unix.Fgetxattr(fd, p.prefix+"opaque", one[:]); err == nil && n == 1 && one[0] == 'y' {
+			merged = false
+		}
+		if n, err := unix.Fgetxattr(fd, p.prefix+"redirect", nil); err == nil && n > 0 {
+			return fmt.Errorf("folder %q: overlay redirects are not supported in a top", e.Path)
+		}
+	}
+	same := false
+	if merged {
+		b, err := p.below.Lstat(e.Path)
+		merged = err == nil && b.IsDir()
+		p.own(&e, b, err == nil)
+		same = merged && p.equal(e, b)
+	} else {
+		p.own(&e, Entry{}, false)
+	}
+	depth := len(p.held)
+	p.held = append(p.held, e)
+	if !same {
+		if err := p.release(); err != nil {
+			return err
+		}
+	}
+	err = p.folder(fd, e.Path, merged)
+	p.held = p.held[:min(depth, len(p.held))]
+	return err
+}
+
+// own gives an entry the owner that the disk could not keep.
+func (p *packer) own(e *Entry, b Entry, exists bool) {
+	if !p.o.SingleID {
+		return
+	}
+	e.UID, e.GID = 0, 0
+	if exists && b.Type == e.Type {
+		e.UID, e.GID = b.UID, b.GID
+	}
+}
+
+// release writes the folders that were held back.
+func (p *packer) release() error {
+	for _, h := range p.held {
+		if err := p.w.WriteEntry(h, nil); err != nil {
+			return err
+		}
+	}
+	p.held = nil
+	return nil
+}
+
+func (p *packer) write(e Entry, content io.Reader) error {
+	if err := p.release(); err != nil {
+		return err
+	}
+	return p.w.WriteEntry(e, content)
+}
+
+func (p *packer) file(fd int, name string, e Entry, inode [2]uint64, linked, merged bool) error {
+	if linked {
+		if first, ok := p.inodes[inode]; ok {
+			return p.write(Entry{Path: e.Path, Type: tar.TypeLink, Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime, Linkname: first}, nil)
+		}
+	}
+	var content io.Reader
+	var f *os.File
+	if e.Type == tar.TypeReg {
+		n, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: e.Path, Err: err}
+		}
+		f = os.NewFile(uintptr(n), e.Path)
+		defer f.Close()
+		content = f
+		if e.Xattrs, err = readXattrs(n); err != nil {
+			return fmt.Errorf("read %q: %w", e.Path, err)
+		}
+	}
+	if p.below != nil {
+		b, err := p.below.Lstat(e.Path)
+		exists := err == nil && merged
+		p.own(&e, b, exists)
+		if exists && !linked && p.equal(e, b) {
+			same, err := sameContent(f, e, b)
+			if err != nil || same {
+				return err
+			}
+		}
+	}
+	if linked {
+		p.inodes[inode] = e.Path
+	}
+	return p.write(e, content)
+}
+
+// equal compares all but content.
+func (p *packer) equal(e, b Entry) bool {
+	if e.Type != b.Type || e.Mode != b.Mode || e.UID != b.UID || e.GID != b.GID || e.Size != b.Size ||
+		e.Linkname != b.Linkname || e.Devmajor != b.Devmajor || e.Devminor != b.Devminor || len(e.Xattrs) != len(b.Xattrs) {
+		return false
+	}
+	if p.o.Timestamps != Fixed && !e.IsDir() && e.ModTime.Unix() != b.ModTime.Unix() {
+		return false
+	}
+	for k, v := range e.Xattrs {
+		if w, ok := b.Xattrs[k]; !ok || w != v {
+			return false
+		}
+	}
+	return true
+}
+
+func sameContent(f *os.File, e, b Entry) (bool, error) {
+	if f == nil {
+		return true, nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return false, fmt.Errorf("read %q: %w", e.Path, err)
+	}
+	if digest.NewDigest(digest.SHA256, sum) == b.Digest {
+		return true, nil
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return false, err
+}
+
+// readXattrs reads the attributes that belong into a layer.
+func readXattrs(fd int) (map[string]string, error) {
+	var list [4096]byte
+	buf := list[:]
+	n, err := unix.Flistxattr(fd, buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, 64<<10)
+		n, err = unix.Flistxattr(fd, buf)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("flistxattr", err)
+	}
+	var m map[string]string
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
+		if !KeepXattr(name) {
+			continue
+		}
+		v := make([]byte, 64<<10)
+		k, err := unix.Fgetxattr(fd, name, v)
+		if errors.Is(err, unix.ENODATA) {
+			continue
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("fgetxattr", err)
+		}
+		if m == nil {
+			m = map[string]string{}
+		}
+		m[name] = string(v[:k])
+	}
+	return m, nil
+}

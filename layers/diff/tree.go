@@ -1,0 +1,427 @@
+package diff
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxDirs   = 256       // folders kept open
+	smallFile = 128 << 10 // what is handed to a writer in one piece
+	copyBlock = 256 << 10
+)
+
+// tree writes below one folder, always relative to the descriptor of a folder that it made or entered without following
+// a link. Small files go to a few writers; whatever depends on them waits by settle.
+type tree struct {
+	dest   int
+	o      ApplyOptions
+	prefix string // of overlay's attributes
+	uid    int
+	gid    int
+	umask  uint32
+
+	dirs  map[string]int    // open folders
+	made  map[string]*Entry // folders of the layer, for their times at the end
+	order []string
+	links [][2]string
+
+	jobs chan job
+	busy sync.WaitGroup
+	all  sync.WaitGroup
+	mu   sync.Mutex
+	err  error
+	buf  []byte
+}
+
+type job struct {
+	dir  int
+	name string
+	e    *Entry
+	data []byte
+}
+
+func newTree(dest *os.File, o ApplyOptions) *tree {
+	t := &tree{
+		dest: int(dest.Fd()), o: o, prefix: "trusted.overlay.", uid: os.Geteuid(), gid: os.Getegid(), umask: processUmask(),
+		dirs: map[string]int{}, made: map[string]*Entry{}, jobs: make(chan job, 64),
+	}
+	if o.UserXattr {
+		t.prefix = "user.overlay."
+	}
+	n := o.Writers
+	if n <= 0 {
+		n = 2
+	}
+	for range n {
+		t.all.Go(t.writer)
+	}
+	return t
+}
+
+// processUmask is the umask, or all bits where it cannot be read: then every mode is set a second time.
+var processUmask = sync.OnceValue(func() uint32 {
+	data, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0o777
+	}
+	_, rest, ok := strings.Cut(string(data), "\nUmask:\t")
+	var mask uint32
+	if _, err := fmt.Sscanf(rest, "%o", &mask); !ok || err != nil {
+		return 0o777
+	}
+	return mask
+})
+
+func (t *tree) close() {
+	close(t.jobs)
+	t.all.Wait()
+	t.dropDirs()
+}
+
+func (t *tree) dropDirs() {
+	for p, fd := range t.dirs {
+		unix.Close(fd)
+		delete(t.dirs, p)
+	}
+}
+
+func (t *tree) writer() {
+	for j := range t.jobs {
+		if err := t.writeSmall(j); err != nil {
+			t.mu.Lock()
+			if t.err == nil {
+				t.err = fmt.Errorf("write %q: %w", j.e.Path, err)
+			}
+			t.mu.Unlock()
+		}
+		t.busy.Done()
+	}
+}
+
+// settle waits until all files that were handed out are there, and makes the links that waited for them.
+func (t *tree) settle() error {
+	t.busy.Wait()
+	t.mu.Lock()
+	err := t.err
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	links := t.links
+	t.links = nil
+	for _, l := range links {
+		if err := t.makeLink(l[0], l[1]); err != nil {
+			return fmt.Errorf("link %q to %q: %w", l[1], l[0], err)
+		}
+	}
+	return nil
+}
+
+// dir opens a folder, name by name from the nearest one that is open.
+func (t *tree) dir(p string) (int, error) {
+	if p == "" {
+		return t.dest, nil
+	}
+	if fd, ok := t.dirs[p]; ok {
+		return fd, nil
+	}
+	if len(t.dirs) >= maxDirs {
+		if err := t.settle(); err != nil {
+			return -1, err
+		}
+		t.dropDirs()
+	}
+	up, base := p, ""
+	at := t.dest
+	for up != "" {
+		up, _ = split(up)
+		if fd, ok := t.dirs[up]; ok {
+			at, base = fd, up
+			break
+		}
+	}
+	rest := strings.TrimPrefix(p[len(base):], "/")
+	own := -1
+	for name := range strings.SplitSeq(rest, "/") {
+		fd, err := unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if own >= 0 {
+			unix.Close(own)
+		}
+		if err != nil {
+			return -1, &os.PathError{Op: "enter", Path: p, Err: err}
+		}
+		at, own = fd, fd
+	}
+	t.dirs[p] = own
+	return own, nil
+}
+
+func (t *tree) has(p string) bool { return t.made[p] != nil }
+
+// write makes one entry at a path whose parent is there.
+func (t *tree) write(ctx context.Context, e *Entry, at string, content io.Reader) error {
+	if at == "" {
+		t.made[""] = e
+		return t.meta(t.dest, e)
+	}
+	dir, name := split(at)
+	fd, err := t.dir(dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case e.IsDir():
+		return t.folder(fd, name, at, e)
+	case e.IsRegular():
+		return t.file(ctx, fd, name, e, content)
+	}
+	return t.special(fd, name, e)
+}
+
+func (t *tree) folder(fd int, name, at string, e *Entry) error {
+	err := unix.Mkdirat(fd, name, e.Mode&0o777)
+	if errors.Is(err, unix.EEXIST) {
+		var st unix.Stat_t
+		if err = unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			if err = t.settle(); err == nil {
+				if err = unix.Unlinkat(fd, name, 0); err == nil {
+					err = unix.Mkdirat(fd, name, e.Mode&0o777)
+				}
+			}
+		}
+	}
+	if err != nil {
+		return os.NewSyscallError("mkdirat", err)
+	}
+	if t.made[at] == nil {
+		t.order = append(t.order, at)
+	}
+	t.made[at] = e
+	d, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(d)
+	return t.meta(d, e)
+}
+
+// meta sets owner, mode and extended attributes of an open file, in the order in which none undoes another.
+func (t *tree) meta(fd int, e *Entry) error {
+	if !t.o.SingleID && (e.UID != t.uid || e.GID != t.gid) {
+		if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
+			return os.NewSyscallError("fchown", err)
+		}
+	}
+	if e.IsDir() || e.Mode&^0o777 != 0 || e.Mode&t.umask != 0 {
+		mode := e.Mode
+		if t.o.SingleID {
+			mode |= 0o400
+			if e.IsDir() {
+				mode |= 0o700 // the owner that we are must enter what another one owns in the layer
+			}
+		}
+		if err := unix.Fchmod(fd, mode); err != nil {
+			return os.NewSyscallError("fchmod", err)
+		}
+	}
+	for k, v := range e.Xattrs {
+		if err := unix.Fsetxattr(fd, k, []byte(v), 0); err != nil && !t.xattrIgnored(k, err) {
+			return fmt.Errorf("set extended attribute %s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+// xattrIgnored says which attributes a file system may be unable to hold: the index still has them. Without privilege
+// nothing runs with a capability of a file anyway.
+func (t *tree) xattrIgnored(name string, err error) bool {
+	if name == "security.capability" {
+		return t.o.SingleID && errors.Is(err, unix.EPERM)
+	}
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)
+}
+
+func (t *tree) file(ctx context.Context, fd int, name string, e *Entry, content io.Reader) error {
+	if content == nil {
+		content = bytes.NewReader(nil)
+	}
+	if e.Size <= smallFile {
+		data := make([]byte, e.Size)
+		if _, err := io.ReadFull(content, data); err != nil {
+			return fmt.Errorf("read content: %w", err)
+		}
+		t.busy.Add(1)
+		select {
+		case t.jobs <- job{fd, name, e, data}:
+			return nil
+		case <-ctx.Done():
+			t.busy.Done()
+			return ctx.Err()
+		}
+	}
+	f, err := t.create(fd, name, e)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(f)
+	sum := sha256.New()
+	if t.buf == nil {
+		t.buf = make([]byte, copyBlock)
+	}
+	if err := t.copyBig(ctx, f, e, io.TeeReader(content, sum)); err != nil {
+		return err
+	}
+	e.Digest = digest.NewDigest(digest.SHA256, sum)
+	return t.seal(f, e)
+}
+
+// copyBig writes content and leaves blocks of zeros as holes.
+func (t *tree) copyBig(ctx context.Context, f int, e *Entry, content io.Reader) error {
+	for off := int64(0); off < e.Size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := t.buf[:min(int64(len(t.buf)), e.Size-off)]
+		if _, err := io.ReadFull(content, b); err != nil {
+			return fmt.Errorf("read content: %w", err)
+		}
+		if isZero(b) {
+			off += int64(len(b))
+			continue
+		}
+		for len(b) > 0 {
+			n, err := unix.Pwrite(f, b, off)
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if err != nil {
+				return os.NewSyscallError("write", err)
+			}
+			b, off = b[n:], off+int64(n)
+		}
+	}
+	return os.NewSyscallError("ftruncate", unix.Ftruncate(f, e.Size))
+}
+
+var zeros [4096]byte
+
+func isZero(b []byte) bool {
+	for len(b) > 0 {
+		n := min(len(b), len(zeros))
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+func (t *tree) create(dir int, name string, e *Entry) (int, error) {
+	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	f, err := unix.Openat(dir, name, flags, e.Mode&0o777)
+	if errors.Is(err, unix.EEXIST) {
+		if err := removeAt(dir, name); err != nil {
+			return -1, err
+		}
+		f, err = unix.Openat(dir, name, flags, e.Mode&0o777)
+	}
+	return f, os.NewSyscallError("openat", err)
+}
+
+func (t *tree) writeSmall(j job) error {
+	f, err := t.create(j.dir, j.name, j.e)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(f)
+	j.e.Digest = digest.NewDigestFromBytes(digest.SHA256, sum256(j.data))
+	for b := j.data; len(b) > 0; {
+		n, err := unix.Write(f, b)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return os.NewSyscallError("write", err)
+		}
+		b = b[n:]
+	}
+	return t.seal(f, j.e)
+}
+
+func sum256(b []byte) []byte {
+	s := sha256.Sum256(b)
+	return s[:]
+}
+
+// seal gives a written file its metadata; the time comes last.
+func (t *tree) seal(f int, e *Entry) error {
+	if err := t.meta(f, e); err != nil {
+		return err
+	}
+	ts := times(e)
+	return os.NewSyscallError("utimensat", futimens(f, &ts))
+}
+
+// special makes what has no content. A device that may not be made is an empty file: the index still knows it.
+func (t *tree) special(dir int, name string, e *Entry) error {
+	make := func() error {
+		switch e.Type {
+		case tar.TypeSymlink:
+			return unix.Symlinkat(e.Linkname, dir, name)
+		case tar.TypeFifo:
+			return unix.Mknodat(dir, name, unix.S_IFIFO|e.Mode&0o777, 0)
+		case tar.TypeChar:
+			return unix.Mknodat(dir, name, unix.S_IFCHR|e.Mode&0o777, int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
+		}
+		return unix.Mknodat(dir, name, unix.S_IFBLK|e.Mode&0o777, int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
+	}
+	err := make()
+	if errors.Is(err, unix.EEXIST) {
+		if err = t.settle(); err != nil {
+			return err
+		}
+		if err = removeAt(dir, name); err == nil {
+			err = make()
+		}
+	}
+	if errors.Is(err, unix.EPERM) && (e.Type == tar.TypeChar || e.Type == tar.TypeBlock) {
+		return t.writeSmall(job{dir, name, &Entry{Path: e.Path, Type: tar.TypeReg, UID: t.uid, GID: t.gid, ModTime: e.ModTime}, nil})
+	}
+	if err != nil {
+		return fmt.Errorf("make special file: %w", err)
+	}
+	if !t.o.SingleID && (e.UID != t.uid || e.GID != t.gid) {
+		if err := unix.Fchownat(dir, name, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return os.NewSyscallError("fchownat", err)
+		}
+	}
+	if e.Type != tar.TypeSymlink {
+		// What was just made is no link, and the folder is ours alone.
+		if err := unix.Fchmodat(dir, name, e.Mode, 0); err != nil {
+			return os.NewSyscallError("fchmodat", err)
+		}
+	}
+	ts := times(e)
+	return os.NewSyscallError("utimensat", unix.UtimesNanoAt(dir, name, ts[:], unix.AT_SYMLINK_NOFOLLOW))
+}
+
+func times(e *Entry) [2]unix.Timespec {
+	ts := unix.NsecToTimespec(0)
+	if !e.ModTime.IsZero() {
+		at := boundTime(e.ModTime)
+		ts = unix.Timespec{Sec: at.Unix(), Nsec: int64(at.Nanosecond())}
+	}
+	return [2]unix.Timespec{ts, ts}
+}

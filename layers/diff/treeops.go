@@ -1,0 +1,237 @@
+package diff
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func futimens(fd int, ts *[2]unix.Timespec) error {
+	if _, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(ts)), 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (t *tree) link(from, to string) error {
+	t.links = append(t.links, [2]string{from, to})
+	return nil
+}
+
+func (t *tree) makeLink(from, to string) error {
+	fd, fn := split(from)
+	td, tn := split(to)
+	// Each look-up of a folder may close the others, so the descriptors are taken one after the other and kept by a
+	// copy.
+	a, err := t.dir(fd)
+	if err != nil {
+		return err
+	}
+	if a, err = unix.FcntlInt(uintptr(a), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	defer unix.Close(a)
+	b, err := t.dir(td)
+	if err != nil {
+		return err
+	}
+	err = unix.Linkat(a, fn, b, tn, 0)
+	if errors.Is(err, unix.EEXIST) {
+		if err = removeAt(b, tn); err == nil {
+			err = unix.Linkat(a, fn, b, tn, 0)
+		}
+	}
+	return os.NewSyscallError("linkat", err)
+}
+
+// remove deletes what lies at a path, with all below it.
+func (t *tree) remove(at string) error {
+	if err := t.settle(); err != nil {
+		return err
+	}
+	dir, name := split(at)
+	for p, fd := range t.dirs {
+		if p == at || strings.HasPrefix(p, at+"/") {
+			unix.Close(fd)
+			delete(t.dirs, p)
+		}
+	}
+	for p := range t.made {
+		if p == at || strings.HasPrefix(p, at+"/") {
+			delete(t.made, p)
+		}
+	}
+	fd, err := t.dir(dir)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return removeAt(fd, name)
+}
+
+func (t *tree) whiteout(at string) error {
+	dir, name := split(at)
+	fd, err := t.dir(dir)
+	if err != nil {
+		return err
+	}
+	err = unix.Mknodat(fd, name, unix.S_IFCHR, 0)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return os.NewSyscallError("mknodat", err)
+}
+
+func (t *tree) opaque(at string) error {
+	d, err := t.openDir(at)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(d)
+	if err := unix.Fsetxattr(d, t.prefix+"opaque", []byte("y"), 0); err != nil {
+		return fmt.Errorf("set extended attribute %sopaque: %w", t.prefix, err)
+	}
+	return nil
+}
+
+func (t *tree) openDir(at string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if at == "" {
+		fd, err := unix.Openat(t.dest, ".", flags, 0)
+		return fd, os.NewSyscallError("openat", err)
+	}
+	dir, name := split(at)
+	fd, err := t.dir(dir)
+	if err != nil {
+		return -1, err
+	}
+	d, err := unix.Openat(fd, name, flags, 0)
+	return d, os.NewSyscallError("openat", err)
+}
+
+// finish waits for the writers and sets the times of folders, the deepest first.
+func (t *tree) finish() error {
+	if err := t.settle(); err != nil {
+		return err
+	}
+	for i := len(t.order) - 1; i >= 0; i-- {
+		e := t.made[t.order[i]]
+		if e == nil {
+			continue
+		}
+		dir, name := split(t.order[i])
+		fd, err := t.dir(dir)
+		if err != nil {
+			return err
+		}
+		ts := times(e)
+		if err := unix.UtimesNanoAt(fd, name, ts[:], unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return os.NewSyscallError("utimensat", err)
+		}
+	}
+	if e := t.made[""]; e != nil && !e.ModTime.IsZero() {
+		ts := times(e)
+		return os.NewSyscallError("utimensat", futimens(t.dest, &ts))
+	}
+	return nil
+}
+
+// removeAt deletes one name of a folder with all below it, without following a link and without recursion: folders are
+// emptied by moving what they hold up to the one that is emptied first, so depth costs neither stack nor descriptors.
+func removeAt(dir int, name string) error {
+	err := unix.Unlinkat(dir, name, 0)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
+		return os.NewSyscallError("unlinkat", err)
+	}
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(fd)
+	if err := empty(fd); err != nil {
+		return err
+	}
+	return os.NewSyscallError("unlinkat", unix.Unlinkat(dir, name, unix.AT_REMOVEDIR))
+}
+
+// empty deletes what an open folder holds.
+func empty(top int) error {
+	for n := 0; ; {
+		names, err := readNames(top)
+		if err != nil {
+			return err
+		}
+		if len(names) == 0 {
+			return nil
+		}
+		for _, name := range names {
+			err := unix.Unlinkat(top, name, 0)
+			if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
+				err = unix.Unlinkat(top, name, unix.AT_REMOVEDIR)
+			}
+			if errors.Is(err, unix.ENOTEMPTY) {
+				err = hoist(top, name, &n)
+			}
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return os.NewSyscallError("unlinkat", err)
+			}
+		}
+	}
+}
+
+// hoist moves the content of a folder one up, under names that nobody has.
+func hoist(top int, name string, n *int) error {
+	fd, err := unix.Openat(top, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(fd)
+	names, err := readNames(fd)
+	if err != nil {
+		return err
+	}
+	for _, c := range names {
+		if err := unix.Unlinkat(fd, c, 0); err == nil {
+			continue
+		}
+		for {
+			*n++
+			err := unix.Renameat2(fd, c, top, fmt.Sprintf(".hod-rm-%d", *n), unix.RENAME_NOREPLACE)
+			if errors.Is(err, unix.EEXIST) {
+				continue
+			}
+			if err != nil {
+				return os.NewSyscallError("renameat2", err)
+			}
+			break
+		}
+	}
+	return unix.Unlinkat(top, name, unix.AT_REMOVEDIR)
+}
+
+func readNames(fd int) ([]string, error) {
+	if _, err := unix.Seek(fd, 0, 0); err != nil {
+		return nil, os.NewSyscallError("lseek", err)
+	}
+	buf := make([]byte, 32<<10)
+	var names []string
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return nil, os.NewSyscallError("getdents", err)
+		}
+		if n == 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}

@@ -1,0 +1,85 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// RemoveAll deletes a path with all below it, without following a link and without recursion, however deep it is. What is
+// missing is no error.
+func (r *Root) RemoveAll(path string) error {
+	err := r.in("remove", path, removeAt)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+func removeAt(dir int, name string) error {
+	err := unix.Unlinkat(dir, name, 0)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	top := os.NewFile(uintptr(fd), name)
+	defer top.Close()
+	for moved := 0; ; {
+		if _, err := top.Seek(0, 0); err != nil {
+			return err
+		}
+		names, err := top.Readdirnames(-1)
+		if err != nil {
+			return err
+		}
+		if len(names) == 0 {
+			return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		}
+		for _, n := range names {
+			if err := removeOrHoist(fd, n, &moved); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// removeOrHoist deletes a name, or moves what it holds up into dir and deletes it then, so that depth costs nothing.
+func removeOrHoist(dir int, name string, moved *int) error {
+	if unix.Unlinkat(dir, name, 0) == nil || unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
+		return nil
+	}
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	sub := os.NewFile(uintptr(fd), name)
+	defer sub.Close()
+	names, err := sub.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if unix.Unlinkat(fd, n, 0) == nil {
+			continue
+		}
+		for {
+			*moved++
+			err := unix.Renameat2(fd, n, dir, fmt.Sprintf(".hod-rm-%d", *moved), unix.RENAME_NOREPLACE)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, unix.EEXIST) {
+				return err
+			}
+		}
+	}
+	return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+}
