@@ -14,6 +14,9 @@ func groups() []group {
 		{"Images", []*cli.Command{
 			buildCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
 		}},
+		{"Registries", []*cli.Command{
+			serveCommand(), tagsCommand(),
+		}},
 		{"hod", []*cli.Command{
 			versionCommand(), completionCommand(),
 		}},

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/hodbuild/hod/registry"
+	"github.com/urfave/cli/v2"
+)
+
+// plainHTTP is the flag of every verb that speaks to registries.
+func plainHTTP() cli.Flag {
+	return &cli.StringSliceFlag{Name: "plain-http", Usage: "registry host to speak to without TLS (loopback always is)"}
+}
+
+func newClient(c *cli.Context) *registry.Client {
+	return registry.New(registry.Options{PlainHTTP: c.StringSlice("plain-http")})
+}
+
+func tagsCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "tags",
+		Usage:     "List the tags of a repository in a registry",
+		ArgsUsage: "REPOSITORY",
+		Flags:     []cli.Flag{plainHTTP()},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 1, 1); err != nil {
+				return err
+			}
+			tags, err := newClient(c).Tags(c.Context, c.Args().First())
+			for _, t := range tags {
+				fmt.Fprintln(c.App.Writer, t)
+			}
+			return err
+		},
+	}
+}
