@@ -2,6 +2,7 @@ package builder
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +61,7 @@ func (c *chains) apply(t *source.Tree, diffID digest.Digest) error {
 	f, ok := c.open[diffID]
 	if !ok {
 		var err error
-		if f, err = c.store.OpenTar(diffID); err != nil {
+		if f, err = c.store.TarFile(context.Background(), diffID); err != nil {
 			return err
 		}
 		c.open[diffID] = f

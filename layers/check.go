@@ -150,10 +150,21 @@ func (s *Store) whole(d digest.Digest) bool {
 	if _, _, err := s.find("layers", d); err != nil {
 		return false
 	}
-	if _, _, err := s.find("trees", d); err == nil {
+	if s.hasTree(d) || s.remakeable(d) {
 		return true
 	}
-	return s.remakeable(d)
+	forms, err := s.forms(d)
+	for _, f := range forms {
+		if _, _, ferr := s.find("blobs", f.Descriptor.Digest); ferr == nil && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Store) hasTree(d digest.Digest) bool {
+	_, _, err := s.find("trees", d)
+	return err == nil
 }
 
 func (c *checker) images(ctx context.Context) error {

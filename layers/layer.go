@@ -262,3 +262,12 @@ func (w *LayerWriter) Close() error {
 	w.f.Close()
 	return w.s.throw(w.dir)
 }
+
+// CreateLayer begins a layer whose tar the caller writes: COPY and ADD, with our
+// packer. The caller closes the writer in any case; what was not committed is
+// then gone.
+func (s *Store) CreateLayer(o LayerOptions) (*LayerWriter, error) { return s.newLayer(o) }
+
+// Commit publishes the layer under the digest of what was written. It is durable
+// once PutImage has named it.
+func (w *LayerWriter) Commit(ctx context.Context) (LayerInfo, error) { return w.commit(ctx) }

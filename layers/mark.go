@@ -76,14 +76,15 @@ func (m *marks) reachImage(id digest.Digest) error {
 }
 
 // reachLayer marks the blobs that a layer from elsewhere came as. What our
-// packer made can be compressed again.
+// packer made can be compressed again, as long as it is there in another form.
 func (m *marks) reachLayer(d digest.Digest) error {
 	forms, err := m.s.forms(d)
 	if err != nil {
 		return passable(err)
 	}
+	other := m.s.remakeable(d) || m.s.hasTree(d)
 	for _, f := range forms {
-		if f.Compressor == "" {
+		if f.Compressor == "" || !other {
 			m.add(f.Descriptor.Digest, string(d))
 		}
 	}

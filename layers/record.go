@@ -88,7 +88,7 @@ func (s *Store) touch(path string) {
 
 // exists tells whether the store has a layer or a blob of that digest.
 func (s *Store) exists(d digest.Digest) bool {
-	if _, _, err := s.find("layers", d); err == nil {
+	if s.whole(d) {
 		return true
 	}
 	_, _, err := s.find("blobs", d)

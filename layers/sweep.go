@@ -326,7 +326,8 @@ func (c *collection) shrinkTrees(ctx context.Context) error {
 }
 
 // remakeable tells whether a tree can be made from another form. Only layers
-// that our packer made lie as nothing but a tree, and those under their diffID.
+// that our packer made lie as nothing but a tree, and those under their diffID;
+// a compressed form of ours does not count, it goes when no manifest needs it.
 func (s *Store) remakeable(d digest.Digest) bool {
 	dir, _, err := s.find("layers", d)
 	if errors.Is(err, ErrNotFound) {
@@ -337,7 +338,7 @@ func (s *Store) remakeable(d digest.Digest) bool {
 	}
 	forms, ferr := s.forms(d)
 	for _, f := range forms {
-		if _, _, err := s.find("blobs", f.Descriptor.Digest); err == nil && ferr == nil {
+		if _, _, err := s.find("blobs", f.Descriptor.Digest); err == nil && ferr == nil && f.Compressor == "" {
 			return true
 		}
 	}

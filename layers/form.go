@@ -1,0 +1,149 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hodbuild/hod/layers/compress"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// OpenTar reads the tar of a layer from whichever form there is: the tar, a
+// compressed blob, or the tree if our packer made the layer. The last Read fails
+// with a *DigestError instead of io.EOF when the bytes are not the layer's, so
+// who stops early has verified nothing.
+func (s *Store) OpenTar(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
+	r, err := s.openTar(ctx, diffID)
+	if err != nil {
+		return nil, fmt.Errorf("open tar of layer %s: %w", diffID, err)
+	}
+	return &verified{r: r, c: r, h: diffID.Algorithm().Hash(), want: diffID}, nil
+}
+
+func (s *Store) openTar(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
+	if err := errors.Join(s.hold(diffID), ctx.Err()); err != nil {
+		return nil, err
+	}
+	dir, _, err := s.find("layers", diffID)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Join(dir, "tar"))
+	if err == nil {
+		return f, nil
+	}
+	if ignoreMissing(err) != nil {
+		return nil, err
+	}
+	forms, err := s.forms(diffID)
+	if err != nil {
+		return nil, err
+	}
+	for _, form := range forms {
+		r, err := s.openForm(form.Descriptor)
+		if !errors.Is(err, ErrNotFound) {
+			return r, err
+		}
+	}
+	return s.packedTree(ctx, diffID)
+}
+
+// openForm decompresses a blob, which is itself verified as it is read.
+func (s *Store) openForm(desc ocispec.Descriptor) (io.ReadCloser, error) {
+	b, err := s.OpenBlob(desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	v := b.Verified()
+	z, _, err := compress.NewReader(v)
+	if err != nil {
+		v.Close()
+		return nil, err
+	}
+	return &stacked{z, []io.Closer{z, v}}, nil
+}
+
+// stacked is a reader whose Close closes what it stands on, top first.
+type stacked struct {
+	io.Reader
+	under []io.Closer
+}
+
+func (r *stacked) Close() error {
+	var err error
+	for _, c := range r.under {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// Compressed gives a compressed form of a layer, making it where it is not
+// there. Equal specs give equal bytes, so a form that was dropped comes back with
+// the digest that it had. The form is remembered, and not durable by itself.
+func (s *Store) Compressed(ctx context.Context, diffID digest.Digest, c compress.Spec) (ocispec.Descriptor, error) {
+	desc, err := s.compressed(ctx, diffID, c)
+	if err != nil {
+		return desc, fmt.Errorf("compress layer %s: %w", diffID, err)
+	}
+	return desc, nil
+}
+
+func (s *Store) compressed(ctx context.Context, diffID digest.Digest, c compress.Spec) (ocispec.Descriptor, error) {
+	forms, err := s.forms(diffID)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	for _, f := range forms {
+		if f.Compressor != c.Version() {
+			continue
+		}
+		if size, err := s.StatBlob(f.Descriptor.Digest); err == nil && size == f.Descriptor.Size {
+			return f.Descriptor, nil
+		}
+	}
+	mt, err := c.MediaType(false)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc, err := s.writeCompressed(ctx, diffID, c)
+	if err != nil {
+		return desc, err
+	}
+	desc.MediaType = mt
+	return desc, s.addForm(diffID, formRecord{Descriptor: desc, Compressor: c.Version()})
+}
+
+func (s *Store) writeCompressed(ctx context.Context, diffID digest.Digest, c compress.Spec) (ocispec.Descriptor, error) {
+	r, err := s.OpenTar(ctx, diffID)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer r.Close()
+	w, err := s.CreateBlob(BlobOptions{})
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer w.Close()
+	z, err := compress.NewWriter(w, c)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	_, err = copyContext(ctx, z, r)
+	if cerr := z.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return w.Commit(ctx)
+}
+
+// packedTree packs the tree of a layer that our packer made.
+func (s *Store) packedTree(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
+	return nil, ErrNotFound
+}

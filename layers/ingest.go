@@ -1,0 +1,135 @@
+package layers
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/hodbuild/hod/layers/compress"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// IngestOptions of IngestBlob.
+type IngestOptions struct {
+	NoTree bool // keep the blob and its index; the tree is made when it is needed
+}
+
+// IngestBlob takes a layer from elsewhere as it streams in: it verifies the
+// compressed bytes against desc, decompresses them, verifies the tar against
+// wantDiffID (unless that is empty) and unpacks it, all in one pass. Nothing is
+// visible before both checks hold. A layer that is there already costs nothing
+// and r is not read.
+func (s *Store) IngestBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reader, wantDiffID digest.Digest, o IngestOptions) (LayerInfo, error) {
+	if err := CheckDescriptor(desc); err != nil {
+		return LayerInfo{}, fmt.Errorf("ingest layer: %w", err)
+	}
+	if info, ok := s.ingested(desc, wantDiffID); ok {
+		return info, nil
+	}
+	info, err := s.ingest(ctx, desc, r, wantDiffID, o)
+	if err != nil {
+		return LayerInfo{}, fmt.Errorf("ingest layer %s: %w", desc.Digest, err)
+	}
+	return info, nil
+}
+
+// IngestStored is IngestBlob of a blob that is in the store.
+func (s *Store) IngestStored(ctx context.Context, desc ocispec.Descriptor, wantDiffID digest.Digest, o IngestOptions) error {
+	b, err := s.OpenBlob(desc.Digest)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	_, err = s.IngestBlob(ctx, desc, b, wantDiffID, o)
+	return err
+}
+
+// ingested tells whether a layer is known to be that blob, and the blob is here.
+func (s *Store) ingested(desc ocispec.Descriptor, want digest.Digest) (LayerInfo, bool) {
+	if want == "" {
+		return LayerInfo{}, false
+	}
+	info, err := s.Layer(want)
+	if err != nil {
+		return info, false
+	}
+	if size, err := s.StatBlob(desc.Digest); err != nil || size != desc.Size {
+		return info, false
+	}
+	for _, b := range info.Blobs {
+		if b.Digest == desc.Digest {
+			return info, true
+		}
+	}
+	return info, false
+}
+
+func (s *Store) ingest(ctx context.Context, desc ocispec.Descriptor, r io.Reader, want digest.Digest, o IngestOptions) (LayerInfo, error) {
+	blob, err := s.CreateBlob(BlobOptions{Expect: desc})
+	if err != nil {
+		return LayerInfo{}, err
+	}
+	defer blob.Close()
+	in := io.TeeReader(&contextReader{ctx, r}, blob)
+	z, _, err := compress.NewReader(in)
+	if err != nil {
+		return LayerInfo{}, err
+	}
+	defer z.Close()
+	u, err := s.newUnpacking(!o.NoTree, nil)
+	if err != nil {
+		return LayerInfo{}, err
+	}
+	defer u.abort()
+	tar := &tarReader{r: z, h: digest.Canonical.Hash()}
+	if err := u.unpack(ctx, bufio.NewReaderSize(tar, 256<<10)); err != nil {
+		return LayerInfo{}, err
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return LayerInfo{}, err
+	}
+	got := digest.NewDigest(digest.Canonical, tar.h)
+	if want != "" && got != want {
+		return LayerInfo{}, fmt.Errorf("its tar is not the one that the image names: %w", &DigestError{Want: want, Got: got})
+	}
+	if _, err := blob.Commit(ctx); err != nil {
+		return LayerInfo{}, err
+	}
+	if err := u.commit(got, tar.n); err != nil {
+		return LayerInfo{}, err
+	}
+	if err := s.addForm(got, formRecord{Descriptor: plain(desc)}); err != nil {
+		return LayerInfo{}, err
+	}
+	return s.Layer(got)
+}
+
+// contextReader ends with its context.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// tarReader hashes and counts what passes.
+type tarReader struct {
+	r io.Reader
+	h hash.Hash
+	n int64
+}
+
+func (t *tarReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.h.Write(p[:n])
+	t.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,167 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/hodbuild/hod/layers/compress"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ManifestForm says which manifest of an image is wanted. The zero form is the
+// one that the image came with, or else OCI types and gzip.
+type ManifestForm struct {
+	Docker      bool          // Docker's media types
+	Compression compress.Spec // of layers of ours; layers from elsewhere keep their blobs
+	Force       bool          // compress layers from elsewhere anew, too
+	Annotations map[string]string
+}
+
+func (f ManifestForm) isZero() bool {
+	return !f.Docker && !f.Force && f.Compression == (compress.Spec{}) && f.Annotations == nil
+}
+
+// key names the form in the image's record.
+func (f ManifestForm) key() string {
+	notes, err := json.Marshal(f.Annotations)
+	if err != nil {
+		panic(err) // a map of strings
+	}
+	return fmt.Sprintf("docker=%t force=%t %s %s", f.Docker, f.Force, f.Compression.Version(), digest.FromBytes(notes))
+}
+
+// Manifest gives a manifest of an image, making it and the compressed layers
+// that it names where they are not there. It is remembered with the image.
+func (s *Store) Manifest(ctx context.Context, img *Image, f ManifestForm) (ocispec.Descriptor, []byte, error) {
+	desc, raw, err := s.manifest(ctx, img, f)
+	if err != nil {
+		return desc, nil, fmt.Errorf("make manifest of image %s: %w", img.ID, err)
+	}
+	return desc, raw, nil
+}
+
+func (s *Store) manifest(ctx context.Context, img *Image, f ManifestForm) (ocispec.Descriptor, []byte, error) {
+	if f.isZero() {
+		if img.Manifest != nil {
+			if raw, err := s.wholeManifest(img.Manifest.Digest); err == nil || !errors.Is(err, ErrNotFound) {
+				return *img.Manifest, raw, err
+			}
+		}
+		f.Annotations = img.Annotations
+	}
+	if f.Compression.Algorithm == "" {
+		f.Compression = compress.Spec{Algorithm: compress.Gzip, Level: f.Compression.Level}
+	}
+	rec, err := s.readImageRecord(img.ID)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	for _, known := range rec.Forms {
+		if known.Key != f.key() {
+			continue
+		}
+		if raw, err := s.wholeManifest(known.Descriptor.Digest); err == nil {
+			return known.Descriptor, raw, nil
+		}
+	}
+	return s.makeManifest(ctx, img, f)
+}
+
+// wholeManifest reads a manifest all of whose blobs are there.
+func (s *Store) wholeManifest(d digest.Digest) ([]byte, error) {
+	raw, err := s.ReadManifest(d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseManifest("", raw)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range append(m.Layers, m.Config) {
+		if _, err := s.StatBlob(l.Digest); err != nil && len(l.URLs) == 0 {
+			return nil, err
+		}
+	}
+	return raw, nil
+}
+
+func (s *Store) makeManifest(ctx context.Context, img *Image, f ManifestForm) (ocispec.Descriptor, []byte, error) {
+	m := ocispec.Manifest{
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   ocispec.MediaTypeImageManifest,
+		Config:      ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.Config))},
+		Layers:      []ocispec.Descriptor{},
+		Annotations: f.Annotations,
+	}
+	if f.Docker {
+		m.MediaType, m.Config.MediaType = DockerManifest, DockerConfig
+	}
+	for _, d := range img.Chain {
+		l, err := s.layerForm(ctx, d, f)
+		if err != nil {
+			return ocispec.Descriptor{}, nil, err
+		}
+		m.Layers = append(m.Layers, l)
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	desc := ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	if err := s.PutManifest(ctx, desc, raw); err != nil {
+		return desc, nil, err
+	}
+	err = s.updateImage(img.ID, func(rec *imageRecord) {
+		if rec.Manifest == nil {
+			rec.Manifest = &desc
+		}
+		for i := range rec.Forms {
+			if rec.Forms[i].Key == f.key() {
+				rec.Forms[i].Descriptor = desc
+				return
+			}
+		}
+		rec.Forms = append(rec.Forms, manifestForm{f.key(), desc})
+	})
+	return desc, raw, err
+}
+
+// layerForm chooses the blob of a layer: the one it came as, else one of ours.
+func (s *Store) layerForm(ctx context.Context, d digest.Digest, f ManifestForm) (ocispec.Descriptor, error) {
+	forms, err := s.forms(d)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("layer %s: %w", d, err)
+	}
+	for _, known := range forms {
+		if known.Compressor != "" || f.Force {
+			continue
+		}
+		if _, err := s.StatBlob(known.Descriptor.Digest); err == nil {
+			return layerType(plain(known.Descriptor), f.Docker)
+		}
+	}
+	desc, err := s.Compressed(ctx, d, f.Compression)
+	if err != nil {
+		return desc, err
+	}
+	return layerType(plain(desc), f.Docker)
+}
+
+// layerType calls a layer's blob by the other family's media type.
+func layerType(desc ocispec.Descriptor, docker bool) (ocispec.Descriptor, error) {
+	algorithms := map[string]compress.Algorithm{
+		ocispec.MediaTypeImageLayer: compress.None, ocispec.MediaTypeImageLayerGzip: compress.Gzip, ocispec.MediaTypeImageLayerZstd: compress.Zstd,
+		DockerLayer: compress.Gzip, "application/vnd.docker.image.rootfs.diff.tar": compress.None,
+	}
+	a, known := algorithms[desc.MediaType]
+	if !known {
+		return desc, fmt.Errorf("layer %s has the unknown media type %q", desc.Digest, desc.MediaType)
+	}
+	mt, err := compress.Spec{Algorithm: a}.MediaType(docker)
+	desc.MediaType = mt
+	return desc, err
+}

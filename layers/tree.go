@@ -1,0 +1,332 @@
+package layers
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hodbuild/hod/layers/diff"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// A tree lies in a folder of its own, as "fs": the wrapper is ours, whatever
+// owner and mode the layer's root has.
+const treeRoot = "fs"
+
+// unpacking makes the folder of a layer, and its tree, from one pass over a tar.
+type unpacking struct {
+	s         *Store
+	dir, tree string // under tmp/; tree is empty when none is wanted
+	o         diff.ApplyOptions
+	index     *diff.Index
+}
+
+func (s *Store) newUnpacking(tree bool, below *diff.View) (*unpacking, error) {
+	u := &unpacking{s: s, o: diff.ApplyOptions{Below: below, NoTree: !tree}}
+	u.o.UserXattr, u.o.SingleID = os.Geteuid() != 0, os.Geteuid() != 0
+	var err error
+	if u.dir, err = s.temp(); err != nil {
+		return nil, err
+	}
+	if err = os.Mkdir(u.dir, 0o700); err != nil || !tree {
+		return u, err
+	}
+	if u.tree, err = s.temp(); err != nil {
+		return u, err
+	}
+	if err = os.Mkdir(u.tree, 0o700); err == nil {
+		err = os.Mkdir(filepath.Join(u.tree, treeRoot), 0o755)
+	}
+	return u, err
+}
+
+// unpack reads a tar to its end.
+func (u *unpacking) unpack(ctx context.Context, r io.Reader) error {
+	var err error
+	u.index, err = diff.ApplyPath(ctx, r, filepath.Join(u.tree, treeRoot), u.o)
+	return err
+}
+
+// commit publishes the layer and, if it is nobody else's business what lies
+// below, its tree.
+func (u *unpacking) commit(d digest.Digest, size int64) error {
+	if u.tree != "" && u.index.SelfContained {
+		if err := u.s.publish(u.tree, "trees", d, false); err != nil {
+			return err
+		}
+		u.tree = ""
+	}
+	o := LayerOptions{SelfContained: u.index.SelfContained, Index: func() ([]byte, error) { return encodeIndex(u.index) }}
+	if err := u.s.publishLayer(u.dir, d, size, o); err != nil {
+		return err
+	}
+	u.dir = ""
+	return nil
+}
+
+// abort throws away what was not committed.
+func (u *unpacking) abort() {
+	for _, path := range []string{u.dir, u.tree} {
+		if path != "" {
+			_ = u.s.throw(path) // else collection finds it under tmp/
+		}
+	}
+}
+
+func encodeIndex(x *diff.Index) ([]byte, error) {
+	var b bytes.Buffer
+	err := x.Encode(&b)
+	return b.Bytes(), err
+}
+
+// EnsureTree makes the tree of the layer chain[i] on the layers below it.
+func (s *Store) EnsureTree(ctx context.Context, chain Chain, i int) error {
+	_, err := s.treeOf(ctx, chain, i)
+	if err != nil {
+		return fmt.Errorf("unpack layer %s: %w", chain[i], err)
+	}
+	return nil
+}
+
+// treeOf finds or makes a tree and tells its folder.
+func (s *Store) treeOf(ctx context.Context, chain Chain, i int) (string, error) {
+	shared, own := chain[i], treeKey(chain[:i+1])
+	if err := s.hold(shared, own); err != nil {
+		return "", err
+	}
+	for _, key := range []digest.Digest{shared, own} {
+		if path, _, err := s.find("trees", key); err == nil {
+			return filepath.Join(path, treeRoot), nil
+		} else if !errors.Is(err, ErrNotFound) {
+			return "", err
+		}
+	}
+	key, err := s.makeTree(ctx, chain, i)
+	if err != nil {
+		return "", err
+	}
+	path, _, err := s.find("trees", key)
+	return filepath.Join(path, treeRoot), err
+}
+
+// makeTree unpacks a layer that has no tree, and tells the tree's key.
+func (s *Store) makeTree(ctx context.Context, chain Chain, i int) (digest.Digest, error) {
+	x, err := s.Index(ctx, chain[i])
+	if err != nil {
+		return "", err
+	}
+	var below *diff.View
+	key := chain[i]
+	if !x.SelfContained {
+		key = treeKey(chain[:i+1])
+		if below, err = s.View(ctx, chain[:i]); err != nil {
+			return "", err
+		}
+	}
+	r, err := s.OpenTar(ctx, chain[i])
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	u, err := s.newUnpacking(true, below)
+	if err != nil {
+		return "", err
+	}
+	defer u.abort()
+	if err := u.unpack(ctx, bufio.NewReaderSize(r, 256<<10)); err != nil {
+		return "", err
+	}
+	err = s.publish(u.tree, "trees", key, false)
+	if err == nil {
+		u.tree = ""
+	}
+	return key, err
+}
+
+// Index gives the names, metadata and file digests of a layer. It is made while
+// the layer streams in, or else now, and lies beside the layer.
+func (s *Store) Index(ctx context.Context, diffID digest.Digest) (*diff.Index, error) {
+	x, err := s.readIndex(diffID)
+	if errors.Is(err, ErrNotFound) {
+		x, err = s.makeIndex(ctx, diffID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("index of layer %s: %w", diffID, err)
+	}
+	return x, nil
+}
+
+func (s *Store) readIndex(diffID digest.Digest) (*diff.Index, error) {
+	if err := s.hold(diffID); err != nil {
+		return nil, err
+	}
+	dir, _, err := s.find("layers", diffID)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Join(dir, "index"))
+	if err != nil {
+		if ignoreMissing(err) == nil {
+			err = ErrNotFound
+		}
+		return nil, err
+	}
+	defer f.Close()
+	x, err := diff.ReadIndex(bufio.NewReaderSize(f, 64<<10))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotFound, err) // it is made anew
+	}
+	return x, nil
+}
+
+func (s *Store) makeIndex(ctx context.Context, diffID digest.Digest) (*diff.Index, error) {
+	r, err := s.OpenTar(ctx, diffID)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	x, err := diff.Apply(ctx, bufio.NewReaderSize(r, 256<<10), nil, diff.ApplyOptions{NoTree: true})
+	if err != nil {
+		return nil, err
+	}
+	data, err := encodeIndex(x)
+	if err != nil {
+		return nil, err
+	}
+	dir, _, err := s.find("layers", diffID)
+	if err == nil && !s.o.ReadOnly {
+		err = s.writeRecord(filepath.Join(dir, "index"), data, false)
+	}
+	return x, err
+}
+
+// View merges the layers of a chain without a mount or a privilege.
+func (s *Store) View(ctx context.Context, chain Chain) (*diff.View, error) {
+	indexes := make([]*diff.Index, len(chain))
+	for i, d := range chain {
+		var err error
+		if indexes[i], err = s.Index(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	v, err := diff.NewView(indexes, func(layer int, e diff.Entry) (io.ReadCloser, error) {
+		return s.openEntry(ctx, chain[layer], e)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("view chain %s: %w", chain.ID(), err)
+	}
+	return v, nil
+}
+
+// openEntry reads a file of a layer: from the tar at its offset, from the shared
+// tree, or by reading the layer up to it. The content is verified at its end.
+func (s *Store) openEntry(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
+	if e.Size == 0 {
+		return io.NopCloser(bytes.NewReader(nil)), nil
+	}
+	r, err := s.openContent(ctx, d, e)
+	if err != nil {
+		return nil, fmt.Errorf("open %q of layer %s: %w", e.Path, d, err)
+	}
+	if e.Digest == "" {
+		return r, nil
+	}
+	return &verified{r: r, c: r, h: e.Digest.Algorithm().Hash(), want: e.Digest}, nil
+}
+
+func (s *Store) openContent(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
+	if dir, _, err := s.find("layers", d); err == nil && e.Offset > 0 {
+		if f, err := os.Open(filepath.Join(dir, "tar")); err == nil {
+			return &stacked{io.NewSectionReader(f, e.Offset, e.Size), []io.Closer{f}}, nil
+		}
+	}
+	if path, _, err := s.find("trees", d); err == nil {
+		if f, err := openBeneath(filepath.Join(path, treeRoot), e.Path); err == nil {
+			return f, nil
+		}
+	}
+	if e.Offset == 0 {
+		return nil, fmt.Errorf("its content is in no form that can be read alone: %w", ErrNotFound)
+	}
+	r, err := s.OpenTar(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.CopyN(io.Discard, r, e.Offset); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return &stacked{io.LimitReader(r, e.Size), []io.Closer{r}}, nil
+}
+
+// openBeneath opens a regular file of a tree and follows no link on the way.
+func openBeneath(root, path string) (*os.File, error) {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	fd, err := unix.Openat2(dir, path, &how)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return nil, errors.Join(err, unix.EINVAL)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// TarFile opens the tar of a layer for reads at any offset. A layer that is not
+// kept as a tar is unpacked into a file without a name first.
+func (s *Store) TarFile(ctx context.Context, diffID digest.Digest) (*os.File, error) {
+	f, err := s.tarFile(ctx, diffID)
+	if err != nil {
+		return nil, fmt.Errorf("open tar of layer %s: %w", diffID, err)
+	}
+	return f, nil
+}
+
+func (s *Store) tarFile(ctx context.Context, diffID digest.Digest) (*os.File, error) {
+	if err := s.hold(diffID); err != nil {
+		return nil, err
+	}
+	if dir, _, err := s.find("layers", diffID); err == nil {
+		if f, err := os.Open(filepath.Join(dir, "tar")); ignoreMissing(err) != nil || err == nil {
+			return f, err
+		}
+	}
+	r, err := s.OpenTar(ctx, diffID)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	path, err := s.temp()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = os.Remove(path)
+	if err == nil {
+		_, err = copyContext(ctx, f, r)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
