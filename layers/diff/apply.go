@@ -310,12 +310,9 @@ func (a *applier) link(e Entry) error {
 
 func (a *applier) linkBelow(e Entry, target string) error {
 	a.dependent = true
-	if a.o.Below == nil {
-		if a.out == nil {
-			a.nodes[e.Path] = &Entry{Path: e.Path, Type: tar.TypeLink, Linkname: target}
-			return nil
-		}
-		return fmt.Errorf("link to %q: no such file", clip(e.Linkname))
+	if a.o.Below == nil { // unknown: who sees a dependent layer unpacks it again on its chain
+		a.nodes[e.Path] = &Entry{Path: e.Path, Type: tar.TypeLink, Linkname: target}
+		return nil
 	}
 	below, err := a.o.Below.Lstat(target)
 	if err != nil {
