@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"slices"
+	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/hodbuild/hod/builder/cache"
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/ops"
 	"github.com/hodbuild/hod/builder/plan"
@@ -16,7 +16,6 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // Build builds a recipe. When it fails nothing is tagged and no output is written.
@@ -29,13 +28,19 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer in.Close()
-	b := &build{o: o, in: in, chains: newChains(o.Store), done: map[*plan.Step]*state{}}
+	b, err := newBuild(o, in)
+	if err != nil {
+		return nil, err
+	}
 	defer b.close()
 	if b.plan, err = b.makePlan(ctx); err != nil {
 		return nil, err
 	}
 	if err := b.run(ctx); err != nil {
 		return nil, in.recipe.Wrap(err)
+	}
+	if err := b.sums.Save(); err != nil {
+		return nil, err
 	}
 	return b.finish(ctx)
 }
@@ -77,23 +82,28 @@ func (o Options) check() error {
 
 // build is one run of Build.
 type build struct {
-	o      Options
-	in     *input
-	plan   *plan.Plan
-	chains *chains
+	o       Options
+	in      *input
+	plan    *plan.Plan
+	chains  *chains
+	cache   *cache.Cache
+	sums    *source.StatCache
+	futures map[*plan.Step]*future // made before the steps run
+	slots   chan struct{}
+	started time.Time
 
-	mu      sync.Mutex // guards what follows
-	done    map[*plan.Step]*state
+	mu      sync.Mutex // guards what follows, and the order of events
 	closers []func() error
 }
 
-// state is what a step left: a chain, or a tree of files from outside.
-type state struct {
-	chain layers.Chain
-	layer digest.Digest // the step's own, empty where it changed nothing
-	files source.Files
-	local bool
-	ready chan struct{}
+func newBuild(o Options, in *input) (*build, error) {
+	sums, err := source.OpenStatCache(filepath.Join(o.Store.Root(), "statcache"))
+	if err != nil {
+		return nil, err
+	}
+	missing := func(err error) bool { return errors.Is(err, layers.ErrNotFound) }
+	return &build{o: o, in: in, chains: newChains(o.Store), sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
+		futures: map[*plan.Step]*future{}, started: time.Now()}, nil
 }
 
 func (b *build) close() {
@@ -113,7 +123,7 @@ func (b *build) makePlan(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	return plan.Make(ctx, recipe, plan.Options{Target: o.Target, BuildArgs: o.Args, Platforms: o.Platforms, Labels: o.Labels,
-		Contexts: o.Contexts, Ignored: b.in.ignored, Linter: lint, AllStages: o.CheckAll,
+		Contexts: o.Contexts, Ignored: b.in.ignored, NoCache: o.noCache, Linter: lint, AllStages: o.CheckAll,
 		Resolve: func(ctx context.Context, name string, p ocispec.Platform) (*plan.BaseImage, error) {
 			return o.Images.Resolve(ctx, name, p, o.Pull)
 		}})
@@ -126,57 +136,6 @@ func (b *build) tell(e Event) {
 	if b.o.Events != nil {
 		b.o.Events(e)
 	}
-}
-
-// run performs all steps, each when its inputs are there.
-func (b *build) run(ctx context.Context) error {
-	jobs := b.o.Jobs
-	if jobs <= 0 {
-		jobs = runtime.NumCPU()
-	}
-	for _, s := range b.plan.Steps {
-		if _, ok := s.Op.(plan.Run); ok {
-			return dockerfile.At(errors.New("RUN is not supported by this version of hod: only recipes of FROM, COPY, ADD, WORKDIR and descriptions of the image are"), s.Ranges)
-		}
-		b.done[s] = &state{ready: make(chan struct{})}
-	}
-	slots := make(chan struct{}, jobs)
-	g, ctx := errgroup.WithContext(ctx)
-	for _, s := range b.plan.Steps {
-		g.Go(func() error {
-			for _, in := range append(slices.Clone(s.Inputs), s.Parent) {
-				if in == nil {
-					continue
-				}
-				select {
-				case <-b.done[in].ready:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			defer func() { <-slots }()
-			return b.step(ctx, s)
-		})
-	}
-	return g.Wait()
-}
-
-// step performs one step and tells about it.
-func (b *build) step(ctx context.Context, s *plan.Step) error {
-	b.tell(Event{Kind: "start", Step: s})
-	st := b.done[s]
-	if err := b.perform(ctx, s, st); err != nil {
-		b.tell(Event{Kind: "failed", Step: s, Err: err})
-		return dockerfile.At(err, s.Ranges)
-	}
-	close(st.ready)
-	b.tell(Event{Kind: "done", Step: s, Layer: st.layer != ""})
-	return nil
 }
 
 // created is the time of everything that the build makes.
@@ -214,15 +173,15 @@ func (b *build) finish(ctx context.Context) (*Result, error) {
 
 // store puts the image of a target into the store and names it.
 func (b *build) store(ctx context.Context, t plan.Target) (*Image, error) {
-	var chain layers.Chain
-	if t.Step != nil {
-		chain = b.done[t.Step].chain
-	}
-	config, err := t.Image.JSON(baseOf(t.Step), func(s *plan.Step) digest.Digest { return b.done[s].layer }, b.created())
+	st, err := b.need(ctx, t.Step)
 	if err != nil {
 		return nil, err
 	}
-	img, err := b.o.Store.PutImage(ctx, config, chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})
+	config, err := t.Image.JSON(baseOf(t.Step), func(s *plan.Step) digest.Digest { return b.futures[s].st.layer }, b.created())
+	if err != nil {
+		return nil, err
+	}
+	img, err := b.o.Store.PutImage(ctx, config, st.chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})
 	if err != nil {
 		return nil, err
 	}

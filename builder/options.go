@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/plan"
@@ -33,10 +34,13 @@ type Options struct {
 	Args     map[string]string
 	Labels   map[string]string
 	// Platforms, one image each; empty is this machine's.
-	Platforms []ocispec.Platform
-	Outputs   []Output // empty: the store
-	Pull      bool
-	Jobs      int // steps at a time, 0 is one per processor
+	Platforms  []ocispec.Platform
+	Outputs    []Output // empty: the store
+	Pull       bool
+	NoCache    bool     // look no record up
+	NoCacheFor []string // nor for these stages
+	Explain    bool     // say why steps run
+	Jobs       int      // steps at a time, 0 is one per processor
 	// KeepTimes leaves the times of the context's files in the image.
 	KeepTimes bool
 	// CheckAll plans the stages that the target does not need too, so that they are checked; for MakePlan.
@@ -44,6 +48,9 @@ type Options struct {
 	// Events, where set, is told what happens, one call at a time.
 	Events func(Event)
 }
+
+// noCache says whether a stage's steps have to be performed.
+func (o Options) noCache(stage string) bool { return o.NoCache || slices.Contains(o.NoCacheFor, stage) }
 
 // Output says where the result goes besides what the store keeps.
 type Output struct {

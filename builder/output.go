@@ -21,7 +21,7 @@ func (b *build) write(ctx context.Context, t plan.Target, out Output) error {
 	if out.Type == "image" {
 		return nil
 	}
-	files, err := b.tree(t.Step)
+	files, err := b.files(ctx, t.Step)
 	if err != nil {
 		return err
 	}

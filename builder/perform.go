@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hodbuild/hod/builder/ops"
 	"github.com/hodbuild/hod/builder/plan"
@@ -31,7 +32,7 @@ func (b *build) perform(ctx context.Context, s *plan.Step, st *state) error {
 	case plan.Git:
 		return b.checkout(ctx, op, st)
 	case plan.Workdir:
-		base, err := b.parent(s)
+		base, err := b.files(ctx, s.Parent)
 		if err != nil {
 			return err
 		}
@@ -102,38 +103,33 @@ func (b *build) checkout(ctx context.Context, op plan.Git, st *state) error {
 	return nil
 }
 
-// tree is the file system that a step left.
-func (b *build) tree(s *plan.Step) (source.Files, error) {
+// files is the file system that a step left.
+func (b *build) files(ctx context.Context, s *plan.Step) (source.Files, error) {
 	if s == nil {
 		return source.NewTree(), nil
 	}
-	st := b.done[s]
+	st, err := b.need(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	if st.files != nil {
 		return st.files, nil
 	}
 	return b.chains.tree(st.chain)
 }
 
-func (b *build) parent(s *plan.Step) (source.Files, error) { return b.tree(s.Parent) }
+// inline is a heredoc as a source.
+func inline(src plan.Source, made time.Time) ops.Source {
+	return ops.Source{Files: source.NewFile(src.Path, 0o644, made, src.Data), Path: src.Path, Literal: true}
+}
 
 // copy performs COPY and ADD.
 func (b *build) copy(ctx context.Context, s *plan.Step, op plan.Copy, st *state) error {
-	c := ops.Copy{Dest: op.Dest, Chown: op.Chown, Chmod: op.Chmod, Parents: op.Parents, Exclude: op.Exclude, Link: op.Link}
-	for _, src := range op.Sources {
-		if src.Input < 0 {
-			files := source.NewFile(src.Path, 0o644, b.created(), src.Data)
-			c.Sources = append(c.Sources, ops.Source{Files: files, Path: src.Path, Literal: true})
-			continue
-		}
-		in := s.Inputs[src.Input]
-		files, err := b.tree(in)
-		if err != nil {
-			return err
-		}
-		c.Sources = append(c.Sources, ops.Source{Files: files, Path: src.Path, Literal: !src.Local, Unpack: src.Unpack,
-			Local: in != nil && b.done[in].local})
+	c, err := b.copyOf(ctx, s, op)
+	if err != nil {
+		return err
 	}
-	base, err := b.parent(s)
+	base, err := b.files(ctx, s.Parent)
 	if err != nil {
 		return err
 	}
@@ -147,9 +143,11 @@ func (b *build) copy(ctx context.Context, s *plan.Step, op plan.Copy, st *state)
 // commit writes a step's layer into the store.
 func (b *build) commit(ctx context.Context, s *plan.Step, st *state, l *ops.Layer) error {
 	defer l.Close()
-	if s.Parent != nil {
-		st.chain = slices.Clone(b.done[s.Parent].chain)
+	below, err := b.need(ctx, s.Parent)
+	if err != nil {
+		return err
 	}
+	st.chain = slices.Clone(below.chain)
 	if l.Empty() {
 		return nil
 	}

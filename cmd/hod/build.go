@@ -30,6 +30,9 @@ func buildCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "type=image|local|tar[,dest=PATH]; a folder or - alone"},
 			&cli.BoolFlag{Name: "load", Usage: "put the image into the store (the default)"},
 			&cli.BoolFlag{Name: "pull", Usage: "ask the registry for base images that are here already"},
+			&cli.BoolFlag{Name: "no-cache", Usage: "perform every step"},
+			&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "perform every step of these stages"},
+			&cli.BoolFlag{Name: "explain", Usage: "say why each step that runs has to"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image's ID"},
 			&cli.StringFlag{Name: "iidfile", Usage: "write the image's ID to a file"},
 			&cli.StringFlag{Name: "metadata-file", Usage: "write what was built to a JSON file"},
@@ -88,8 +91,11 @@ func build(c *cli.Context, s *layers.Store) error {
 func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 	o := builder.Options{Store: s, Images: storeImages{s}, Context: c.Args().First(), File: c.String("file"), Stdin: c.App.Reader,
 		Target: c.String("target"), Tags: c.StringSlice("tag"), Pull: c.Bool("pull"), Jobs: c.Int("jobs"),
-		Args: map[string]string{}}
+		NoCache: c.Bool("no-cache"), Explain: c.Bool("explain"), Args: map[string]string{}}
 	var err error
+	for _, list := range c.StringSlice("no-cache-filter") {
+		o.NoCacheFor = append(o.NoCacheFor, strings.Split(list, ",")...)
+	}
 	for _, arg := range c.StringSlice("build-arg") {
 		name, value, ok := strings.Cut(arg, "=")
 		if name == "" {

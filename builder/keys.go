@@ -1,0 +1,183 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/hodbuild/hod/builder/cache"
+	"github.com/hodbuild/hod/builder/ops"
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+)
+
+// keys is a step's operation and one of its keys, with the inputs that it is made of.
+type keys struct {
+	op, key digest.Digest
+	inputs  []cache.Input
+}
+
+// keyed says whether a step has records: the others are cheap, or have to look at the outside each time.
+func keyed(s *plan.Step) bool {
+	switch s.Op.(type) {
+	case plan.Copy, plan.Workdir, plan.Run:
+		return true
+	}
+	return false
+}
+
+// outside says whether a step reads a tree from outside the build.
+func outside(s *plan.Step) bool {
+	if s == nil {
+		return false
+	}
+	switch s.Op.(type) {
+	case plan.Context, plan.Fetch, plan.Git:
+		return true
+	}
+	return false
+}
+
+// uncacheable says whether a step depends on what no key speaks of: the times of a local context's files.
+func (b *build) uncacheable(s *plan.Step) bool {
+	if !b.o.KeepTimes {
+		return false
+	}
+	for _, in := range s.Inputs {
+		if outside(in) {
+			return true
+		}
+	}
+	return false
+}
+
+// operation is the digest of what a step does, without its inputs.
+func (b *build) operation(s *plan.Step) (digest.Digest, error) {
+	raw, err := json.Marshal(s.Op)
+	if err != nil {
+		return "", fmt.Errorf("describe step: %w", err)
+	}
+	return cache.Operation(plan.Kind(s.Op), string(raw), plan.FormatPlatform(s.Platform), b.created().String()), nil
+}
+
+// keys gives a step's fast key, from the fast keys of its inputs and the files that it reads from outside.
+func (b *build) keys(ctx context.Context, s *plan.Step) (*keys, error) {
+	f := b.futures[s]
+	f.keyOnce.Do(func() { f.key, f.keyErr = b.fastKeys(ctx, s) })
+	return f.key, f.keyErr
+}
+
+func (b *build) fastKeys(ctx context.Context, s *plan.Step) (*keys, error) {
+	op, err := b.operation(s)
+	if err != nil {
+		return nil, err
+	}
+	k := &keys{op: op}
+	if err := b.addFast(ctx, k, "below", s.Parent); err != nil {
+		return nil, err
+	}
+	copied, _ := s.Op.(plan.Copy)
+	read := copied
+	read.Sources = nil
+	for i, src := range copied.Sources {
+		if src.Input >= 0 && !outside(s.Inputs[src.Input]) {
+			if err := b.addFast(ctx, k, fmt.Sprintf("source %d", i), s.Inputs[src.Input]); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if src.Input >= 0 {
+			if _, err := b.need(ctx, s.Inputs[src.Input]); err != nil {
+				return nil, err
+			}
+		}
+		read.Sources = append(read.Sources, src)
+	}
+	if err := b.addFiles(ctx, k, s, read); err != nil {
+		return nil, err
+	}
+	k.key = cache.Key(op, k.inputs)
+	return k, nil
+}
+
+// addFast adds the fast key of a step that is built on.
+func (b *build) addFast(ctx context.Context, k *keys, name string, s *plan.Step) error {
+	switch {
+	case s == nil:
+		k.inputs = append(k.inputs, cache.Input{Name: name, Digest: layers.Chain{}.ID(), Value: "nothing"})
+		return nil
+	case !keyed(s): // a base image
+		base, ok := s.Op.(plan.Base)
+		if !ok {
+			return fmt.Errorf("step %s is not built on", plan.Kind(s.Op))
+		}
+		k.inputs = append(k.inputs, cache.Input{Name: name, Digest: layers.Chain(base.Chain).ID(), Value: base.Name})
+		return nil
+	}
+	in, err := b.keys(ctx, s)
+	if err != nil {
+		return err
+	}
+	k.inputs = append(k.inputs, cache.Input{Name: name + " (fast)", Digest: in.key})
+	return nil
+}
+
+// contentKeys gives the content key of a step whose inputs are there.
+func (b *build) contentKeys(ctx context.Context, s *plan.Step, op digest.Digest) (*keys, error) {
+	k := &keys{op: op}
+	copied, isCopy := s.Op.(plan.Copy)
+	if !isCopy || !copied.Link || copied.Chmod != "" {
+		below, err := b.need(ctx, s.Parent)
+		if err != nil {
+			return nil, err
+		}
+		k.inputs = append(k.inputs, cache.Input{Name: "below", Digest: below.chain.ID()})
+	}
+	if err := b.addFiles(ctx, k, s, copied); err != nil {
+		return nil, err
+	}
+	k.key = cache.Key(op, k.inputs)
+	return k, nil
+}
+
+// addFiles adds the names and contents of all that a copy reads.
+func (b *build) addFiles(ctx context.Context, k *keys, s *plan.Step, op plan.Copy) error {
+	if len(op.Sources) == 0 {
+		return nil
+	}
+	c, err := b.copyOf(ctx, s, op)
+	if err != nil {
+		return err
+	}
+	list, err := c.Inputs(ctx, b.sums)
+	if err != nil {
+		return err
+	}
+	for _, in := range list {
+		k.inputs = append(k.inputs, cache.Input{Name: in.Name, Digest: in.Digest})
+	}
+	return nil
+}
+
+// copyOf makes the operation of a COPY or ADD whose sources are there.
+func (b *build) copyOf(ctx context.Context, s *plan.Step, op plan.Copy) (ops.Copy, error) {
+	c := ops.Copy{Dest: op.Dest, Chown: op.Chown, Chmod: op.Chmod, Parents: op.Parents, Exclude: op.Exclude, Link: op.Link}
+	for _, src := range op.Sources {
+		if src.Input < 0 {
+			c.Sources = append(c.Sources, inline(src, b.created()))
+			continue
+		}
+		in := s.Inputs[src.Input]
+		st, err := b.need(ctx, in)
+		if err != nil {
+			return c, err
+		}
+		files, err := b.files(ctx, in)
+		if err != nil {
+			return c, err
+		}
+		c.Sources = append(c.Sources, ops.Source{Files: files, Path: src.Path, Literal: !src.Local, Unpack: src.Unpack, Local: st.local})
+	}
+	return c, nil
+}

@@ -1,0 +1,190 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/hodbuild/hod/builder/cache"
+	"github.com/hodbuild/hod/builder/dockerfile"
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/builder/source"
+	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// state is what a step left: a chain, or a tree of files from outside.
+type state struct {
+	chain layers.Chain
+	layer digest.Digest // the step's own, empty where it changed nothing
+	files source.Files
+	local bool
+}
+
+// future is the work on one step, which is done at most once and only when somebody needs it.
+type future struct {
+	once sync.Once
+	st   *state
+	err  error
+
+	keyOnce sync.Once
+	key     *keys
+	keyErr  error
+}
+
+// run resolves what the targets need. It goes backwards: a step whose record is found by its fast key needs the chain
+// below it and nothing that it would have read.
+func (b *build) run(ctx context.Context) error {
+	jobs := b.o.Jobs
+	if jobs <= 0 {
+		jobs = runtime.NumCPU()
+	}
+	b.slots = make(chan struct{}, jobs)
+	for _, s := range b.plan.Steps {
+		if _, ok := s.Op.(plan.Run); ok {
+			return dockerfile.At(errors.New("RUN is not supported by this version of hod: only recipes of FROM, COPY, ADD, WORKDIR and descriptions of the image are"), s.Ranges)
+		}
+		b.futures[s] = &future{}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, t := range b.plan.Targets {
+		g.Go(func() error {
+			_, err := b.need(ctx, t.Step)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// need gives what a step leaves, and makes it when nobody has yet.
+func (b *build) need(ctx context.Context, s *plan.Step) (*state, error) {
+	if s == nil {
+		return &state{}, nil
+	}
+	f := b.futures[s]
+	f.once.Do(func() {
+		f.st, f.err = b.resolve(ctx, s)
+		if f.err != nil {
+			f.err = dockerfile.At(f.err, s.Ranges)
+		}
+	})
+	return f.st, f.err
+}
+
+// resolve finds a step's record or performs it.
+func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
+	if !keyed(s) {
+		return b.work(ctx, s)
+	}
+	fast, err := b.keys(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := b.recall(ctx, s, fast.op, fast.key); st != nil || err != nil {
+		return st, err
+	}
+	if err := b.needAll(ctx, s); err != nil {
+		return nil, err
+	}
+	content, err := b.contentKeys(ctx, s, fast.op)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := b.recall(ctx, s, fast.op, content.key); st != nil || err != nil {
+		if err == nil { // the next build finds it without looking at the inputs
+			err = b.save(ctx, st, fast, content)
+		}
+		return st, err
+	}
+	if err := b.explain(s, content); err != nil {
+		return nil, err
+	}
+	st, err := b.work(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return st, b.save(ctx, st, fast, content)
+}
+
+// needAll resolves all that a step builds on, side by side.
+func (b *build) needAll(ctx context.Context, s *plan.Step) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, in := range append(slices.Clone(s.Inputs), s.Parent) {
+		g.Go(func() error {
+			_, err := b.need(ctx, in)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// work performs a step, in its turn.
+func (b *build) work(ctx context.Context, s *plan.Step) (*state, error) {
+	select {
+	case b.slots <- struct{}{}:
+		defer func() { <-b.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b.tell(Event{Kind: "start", Step: s})
+	st := &state{}
+	if err := b.perform(ctx, s, st); err != nil {
+		b.tell(Event{Kind: "failed", Step: s, Err: err})
+		return nil, err
+	}
+	b.tell(Event{Kind: "done", Step: s, Layer: st.layer != ""})
+	return st, nil
+}
+
+// recall gives what the record under a key says, nil when there is none.
+func (b *build) recall(ctx context.Context, s *plan.Step, op, key digest.Digest) (*state, error) {
+	if s.NoCache || b.uncacheable(s) {
+		return nil, nil
+	}
+	r, err := b.cache.Find(op, key)
+	if r == nil || err != nil {
+		return nil, err
+	}
+	below, err := b.need(ctx, s.Parent)
+	if err != nil {
+		return nil, err
+	}
+	st := &state{chain: slices.Clone(below.chain), layer: r.Layer}
+	if r.Layer != "" {
+		st.chain = append(st.chain, r.Layer)
+	}
+	b.tell(Event{Kind: "cached", Step: s, Layer: r.Layer != ""})
+	return st, nil
+}
+
+// save files what a step left under both keys.
+func (b *build) save(ctx context.Context, st *state, fast, content *keys) error {
+	r := cache.Record{Layer: st.layer, Inputs: content.inputs, Made: b.started}
+	if err := b.cache.Save(ctx, fast.op, r, fast.key, content.key); err != nil {
+		return fmt.Errorf("remember step: %w", err)
+	}
+	return nil
+}
+
+// explain tells why a step has to be performed.
+func (b *build) explain(s *plan.Step, k *keys) error {
+	if !b.o.Explain {
+		return nil
+	}
+	if s.NoCache {
+		b.tell(Event{Kind: "explain", Step: s, Text: "--no-cache asks for it"})
+		return nil
+	}
+	why, err := b.cache.Explain(k.op, k.inputs)
+	if err != nil {
+		return err
+	}
+	for _, line := range why {
+		b.tell(Event{Kind: "explain", Step: s, Text: line})
+	}
+	return nil
+}
