@@ -15,7 +15,7 @@ func groups() []group {
 			buildCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
 		}},
 		{"Registries", []*cli.Command{
-			serveCommand(), tagsCommand(),
+			loginCommand(), logoutCommand(), tagsCommand(), serveCommand(),
 		}},
 		{"hod", []*cli.Command{
 			versionCommand(), completionCommand(),
