@@ -1,0 +1,278 @@
+// Package cgroup puts a sandbox into control groups of its own, on the unified
+// hierarchy (v2), the old ones (v1), or both mounted side by side (hybrid).
+//
+// A Group is a folder in each hierarchy that has a controller we use; on v2 it
+// is one folder. Limits are written before the process is placed, and one that
+// was asked for and cannot be set is an error. The kernel removes nothing by
+// itself: Destroy kills what is left and removes the folders.
+package cgroup
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Group is a sandbox's control group.
+type Group struct {
+	paths map[string]string
+}
+
+// Unified is the name under which Paths lists the folder of cgroup v2.
+const Unified = "unified"
+
+// always are the v1 controllers that each group has: for limits, accounts, the
+// freezer of pause.
+var always = []string{"memory", "pids", "cpu", "cpuacct", "freezer"}
+
+// Create makes the group parent/id and writes the limits. An empty parent is
+// /hod.
+func Create(id, parent string, res *specs.LinuxResources) (*Group, error) {
+	if parent == "" {
+		parent = "/hod"
+	}
+	if id == "" || strings.ContainsAny(id, "/\x00\n") || id == ".." || slices.Contains(strings.Split(parent, "/"), "..") {
+		return nil, fmt.Errorf("create control group %q in %q: not a name", id, parent)
+	}
+	if res == nil {
+		res = &specs.LinuxResources{}
+	}
+	mounts, err := hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{paths: map[string]string{}}
+	settings := settingsOf(res)
+	if base, ok := mounts[Unified]; ok && mounts["memory"] == "" {
+		err = g.createUnified(base, parent, id, settings)
+	} else {
+		err = g.createOld(mounts, parent, id, settings)
+	}
+	if err != nil {
+		g.Destroy()
+		return nil, err
+	}
+	return g, nil
+}
+
+// Open is the group of the folders that Paths gave.
+func Open(paths map[string]string) *Group { return &Group{paths: paths} }
+
+// Paths lists the folders by controller, "unified" for v2.
+func (g *Group) Paths() map[string]string { return g.paths }
+
+// hierarchies finds where each controller is mounted. The unified hierarchy
+// counts only when it has controllers.
+func hierarchies() (map[string]string, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("find control groups: %w", err)
+	}
+	defer f.Close()
+	out := map[string]string{}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		fields, tail := strings.Fields(before), strings.Fields(after)
+		if !ok || len(fields) < 5 || len(tail) < 3 {
+			continue
+		}
+		switch tail[0] {
+		case "cgroup2":
+			if _, seen := out[Unified]; !seen {
+				out[Unified] = fields[4]
+			}
+		case "cgroup":
+			for _, o := range strings.Split(tail[2], ",") {
+				if _, seen := out[o]; !seen {
+					out[o] = fields[4]
+				}
+			}
+		}
+	}
+	return out, lines.Err()
+}
+
+func (g *Group) createUnified(base, parent, id string, settings []setting) error {
+	controllers, err := os.ReadFile(filepath.Join(base, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("read controllers: %w", err)
+	}
+	at := base
+	for _, part := range append(strings.Split(strings.Trim(parent, "/"), "/"), id) {
+		for _, c := range strings.Fields(string(controllers)) {
+			// A controller that cannot be passed on fails the limit that needs it.
+			_ = os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+c), 0)
+		}
+		at = filepath.Join(at, part)
+		if err := os.Mkdir(at, 0o755); err != nil && !(errors.Is(err, os.ErrExist) && part != id) {
+			return fmt.Errorf("create control group: %w", err)
+		}
+	}
+	g.paths[Unified] = at
+	for _, s := range settings {
+		if s.v2 == "" {
+			return fmt.Errorf("set %s: control groups version 2 have no such limit", s.name)
+		}
+		if err := write(at, s.v2, s.v2Value); err != nil && !s.optional {
+			return fmt.Errorf("set %s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func (g *Group) createOld(mounts map[string]string, parent, id string, settings []setting) error {
+	need := slices.Clone(always)
+	for _, s := range settings {
+		if !slices.Contains(need, s.controller) {
+			need = append(need, s.controller)
+		}
+	}
+	for _, c := range need {
+		base, ok := mounts[c]
+		if !ok {
+			continue // a limit that needs it fails below
+		}
+		path := filepath.Join(base, parent, id)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("create control group: %w", err)
+		}
+		if c == "cpuset" {
+			inheritCpuset(base, parent)
+		}
+		if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("create control group: %w", err)
+		}
+		g.paths[c] = path
+		if c == "cpuset" {
+			inheritCpuset(filepath.Join(base, parent), id)
+		}
+	}
+	for _, s := range settings {
+		path, ok := g.paths[s.controller]
+		if !ok && !s.optional {
+			return fmt.Errorf("set %s: the kernel offers no %s controller", s.name, s.controller)
+		}
+		if s.v1 == "" {
+			return fmt.Errorf("set %s: control groups version 1 have no such limit", s.name)
+		}
+		if err := write(path, s.v1, s.v1Value); err != nil && !s.optional {
+			return fmt.Errorf("set %s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// inheritCpuset copies cpus and mems downwards: a v1 cpuset starts empty and
+// takes no process until it has both.
+func inheritCpuset(base, below string) {
+	at := base
+	for _, part := range strings.Split(strings.Trim(below, "/"), "/") {
+		next := filepath.Join(at, part)
+		for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
+			have, _ := os.ReadFile(filepath.Join(next, f))
+			if strings.TrimSpace(string(have)) == "" {
+				from, _ := os.ReadFile(filepath.Join(at, f))
+				_ = os.WriteFile(filepath.Join(next, f), from, 0)
+			}
+		}
+		at = next
+	}
+}
+
+func write(dir, file, value string) error {
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// Add places a process, and so all that it will start, in the group.
+func (g *Group) Add(pid int) error {
+	for _, p := range g.paths {
+		if err := write(p, "cgroup.procs", strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("enter control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// Pids lists the processes of the group.
+func (g *Group) Pids() []int {
+	var out []int
+	for _, p := range g.paths {
+		b, err := os.ReadFile(filepath.Join(p, "cgroup.procs"))
+		if err != nil {
+			continue
+		}
+		for _, f := range strings.Fields(string(b)) {
+			if n, err := strconv.Atoi(f); err == nil && !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+// Kill kills every process of the group.
+func (g *Group) Kill() {
+	if p, ok := g.paths[Unified]; ok && write(p, "cgroup.kill", "1") == nil {
+		return
+	}
+	for _, pid := range g.Pids() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+// OOMKilled says whether the kernel killed a process of the group because the
+// group was out of memory.
+func (g *Group) OOMKilled() bool {
+	file := filepath.Join(g.paths["memory"], "memory.oom_control")
+	if p, ok := g.paths[Unified]; ok {
+		file = filepath.Join(p, "memory.events")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strings.TrimSpace(n) != "0"
+		}
+	}
+	return false
+}
+
+// Destroy kills what is left in the group and removes its folders. A process
+// that is just dying holds a folder for a moment.
+func (g *Group) Destroy() error {
+	var errs []error
+	for name, p := range g.paths {
+		var err error
+		for i := range 100 {
+			if err = unix.Rmdir(p); err == nil || err == unix.ENOENT {
+				break
+			}
+			g.Kill()
+			time.Sleep(time.Duration(min(i+1, 20)) * time.Millisecond)
+		}
+		if err != nil && err != unix.ENOENT {
+			errs = append(errs, fmt.Errorf("remove control group %s: %w", p, err))
+			continue
+		}
+		delete(g.paths, name)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,294 @@
+package seccomp
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// insn is one instruction of classic BPF.
+type insn struct {
+	code   uint16
+	jt, jf uint8
+	k      uint32
+}
+
+const (
+	ldAbs = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+	jeq   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	jge   = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
+	jgt   = unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K
+	ja    = unix.BPF_JMP | unix.BPF_JA
+	and   = unix.BPF_ALU | unix.BPF_AND | unix.BPF_K
+	ret   = unix.BPF_RET | unix.BPF_K
+
+	offsetNr, offsetArch, offsetArgs = 0, 4, 16
+
+	// x32Bit marks the numbers of the x32 interface on amd64; no native number
+	// is as high anywhere.
+	x32Bit = 0x40000000
+)
+
+// span is a range of numbers that share an outcome.
+type span struct {
+	from uint32
+	code []insn
+}
+
+// Compile makes the filter, as an array of struct sock_filter.
+func Compile(p *specs.LinuxSeccomp) ([]byte, error) {
+	if p == nil {
+		return nil, nil
+	}
+	fallback, err := action(p.DefaultAction, p.DefaultErrnoRet)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := collect(p)
+	if err != nil {
+		return nil, err
+	}
+	spans, err := spansOf(rules, fallback)
+	if err != nil {
+		return nil, err
+	}
+	nosys := insn{code: ret, k: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}
+	code := []insn{
+		{code: ldAbs, k: offsetArch}, {code: jeq, k: nativeArch, jt: 1}, nosys,
+		{code: ldAbs, k: offsetNr},
+	}
+	code = append(code, tree(spans)...)
+	if len(code) > 4096 {
+		return nil, fmt.Errorf("compile seccomp profile: %d instructions, the kernel takes 4096", len(code))
+	}
+	out := make([]byte, 0, 8*len(code))
+	for _, i := range code {
+		out = binary.NativeEndian.AppendUint16(out, i.code)
+		out = append(out, i.jt, i.jf)
+		out = binary.NativeEndian.AppendUint32(out, i.k)
+	}
+	return out, nil
+}
+
+// collect files the profile's rules under the numbers of their names. A name
+// that the architecture does not have is passed over.
+func collect(p *specs.LinuxSeccomp) (map[uint32][]specs.LinuxSyscall, error) {
+	table := numbers()
+	out := map[uint32][]specs.LinuxSyscall{}
+	for _, r := range p.Syscalls {
+		for _, a := range r.Args {
+			if a.Index > 5 {
+				return nil, fmt.Errorf("compile seccomp profile: %q has no argument %d", r.Names, a.Index)
+			}
+		}
+		for _, name := range r.Names {
+			nr, ok := table[name]
+			if !ok {
+				continue
+			}
+			for _, part := range alternatives(r) {
+				out[nr] = append(out[nr], part)
+			}
+		}
+	}
+	return out, nil
+}
+
+// alternatives splits a rule that names one argument twice: its conditions are
+// alternatives then, as in libseccomp's users.
+func alternatives(r specs.LinuxSyscall) []specs.LinuxSyscall {
+	seen := map[uint]bool{}
+	for _, a := range r.Args {
+		if seen[a.Index] {
+			var out []specs.LinuxSyscall
+			for _, one := range r.Args {
+				alone := r
+				alone.Args = []specs.LinuxSeccompArg{one}
+				out = append(out, alone)
+			}
+			return out
+		}
+		seen[a.Index] = true
+	}
+	return []specs.LinuxSyscall{r}
+}
+
+func spansOf(rules map[uint32][]specs.LinuxSyscall, fallback uint32) ([]span, error) {
+	var all []uint32
+	for nr := range rules {
+		all = append(all, nr)
+	}
+	slices.Sort(all)
+	var spans []span
+	add := func(from uint32, code []insn) {
+		if n := len(spans); n > 0 && slices.Equal(spans[n-1].code, code) {
+			return
+		}
+		spans = append(spans, span{from, code})
+	}
+	other := []insn{{code: ret, k: fallback}}
+	next := uint32(0)
+	for _, nr := range all {
+		if nr > next {
+			add(next, other)
+		}
+		code, err := outcome(rules[nr], fallback)
+		if err != nil {
+			return nil, err
+		}
+		add(nr, code)
+		next = nr + 1
+	}
+	add(next, other)
+	add(x32Bit, []insn{{code: ret, k: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}})
+	if spans[0].from != 0 {
+		spans[0].from = 0
+	}
+	return spans, nil
+}
+
+// outcome is the code for one number: conditions in order, then the rule
+// without any, then the default.
+func outcome(rules []specs.LinuxSyscall, fallback uint32) ([]insn, error) {
+	var code []insn
+	last := fallback
+	plain := false
+	for _, r := range rules {
+		act, err := action(r.Action, r.ErrnoRet)
+		if err != nil {
+			return nil, err
+		}
+		if len(r.Args) == 0 {
+			if !plain { // the first unconditional rule counts
+				last, plain = act, true
+			}
+			continue
+		}
+		part, err := conditional(r.Args, act)
+		if err != nil {
+			return nil, err
+		}
+		code = append(code, part...)
+	}
+	return append(code, insn{code: ret, k: last}), nil
+}
+
+// Jump targets before they are resolved.
+const (
+	toMatch = 254 // the next condition
+	toFail  = 255 // behind this rule
+)
+
+func conditional(args []specs.LinuxSeccompArg, act uint32) ([]insn, error) {
+	var conds [][]insn
+	total := 1
+	for _, a := range args {
+		c, err := condition(a)
+		if err != nil {
+			return nil, err
+		}
+		conds = append(conds, c)
+		total += len(c)
+	}
+	var code []insn
+	for _, c := range conds {
+		start := len(code)
+		for i, in := range c {
+			if in.code&7 == unix.BPF_JMP {
+				at := start + i
+				in.jt = resolve(in.jt, at, start+len(c), total)
+				in.jf = resolve(in.jf, at, start+len(c), total)
+			}
+			code = append(code, in)
+		}
+	}
+	return append(code, insn{code: ret, k: act}), nil
+}
+
+func resolve(j uint8, at, match, fail int) uint8 {
+	switch j {
+	case toMatch:
+		return uint8(match - at - 1)
+	case toFail:
+		return uint8(fail - at - 1)
+	}
+	return j
+}
+
+// condition compares one 64 bit argument in two halves.
+func condition(a specs.LinuxSeccompArg) ([]insn, error) {
+	low, high := offsetArgs+8*uint32(a.Index), offsetArgs+8*uint32(a.Index)+4
+	vl, vh := uint32(a.Value), uint32(a.Value>>32)
+	ordered := func(above, equal uint8, op uint16, jt, jf uint8) []insn {
+		return []insn{
+			{code: ldAbs, k: high}, {code: jgt, k: vh, jt: above}, {code: jeq, k: vh, jf: equal},
+			{code: ldAbs, k: low}, {code: op, k: vl, jt: jt, jf: jf},
+		}
+	}
+	switch a.Op {
+	case specs.OpEqualTo:
+		return []insn{{code: ldAbs, k: high}, {code: jeq, k: vh, jf: toFail}, {code: ldAbs, k: low}, {code: jeq, k: vl, jt: toMatch, jf: toFail}}, nil
+	case specs.OpNotEqual:
+		return []insn{{code: ldAbs, k: high}, {code: jeq, k: vh, jf: toMatch}, {code: ldAbs, k: low}, {code: jeq, k: vl, jt: toFail, jf: toMatch}}, nil
+	case specs.OpGreaterThan:
+		return ordered(toMatch, toFail, jgt, toMatch, toFail), nil
+	case specs.OpGreaterEqual:
+		return ordered(toMatch, toFail, jge, toMatch, toFail), nil
+	case specs.OpLessThan:
+		return ordered(toFail, toMatch, jge, toFail, toMatch), nil
+	case specs.OpLessEqual:
+		return ordered(toFail, toMatch, jgt, toFail, toMatch), nil
+	case specs.OpMaskedEqual:
+		wl, wh := uint32(a.ValueTwo), uint32(a.ValueTwo>>32)
+		return []insn{
+			{code: ldAbs, k: high}, {code: and, k: vh}, {code: jeq, k: wh, jf: toFail},
+			{code: ldAbs, k: low}, {code: and, k: vl}, {code: jeq, k: wl, jt: toMatch, jf: toFail},
+		}, nil
+	}
+	return nil, fmt.Errorf("compile seccomp profile: unknown comparison %q", a.Op)
+}
+
+// tree is the balanced search for the span of the number in the accumulator.
+func tree(spans []span) []insn {
+	if len(spans) == 1 {
+		return spans[0].code
+	}
+	middle := len(spans) / 2
+	left, right := tree(spans[:middle]), tree(spans[middle:])
+	var code []insn
+	if len(left) <= 255 {
+		code = append(code, insn{code: jge, k: spans[middle].from, jt: uint8(len(left))})
+	} else {
+		code = append(code, insn{code: jge, k: spans[middle].from, jf: 1}, insn{code: ja, k: uint32(len(left))})
+	}
+	return append(append(code, left...), right...)
+}
+
+func action(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
+	number := func(otherwise uint32) uint32 {
+		if errno != nil {
+			return uint32(*errno) & 0xffff
+		}
+		return otherwise
+	}
+	switch a {
+	case specs.ActAllow:
+		return unix.SECCOMP_RET_ALLOW, nil
+	case specs.ActErrno:
+		return unix.SECCOMP_RET_ERRNO | number(uint32(unix.EPERM)), nil
+	case specs.ActKill, specs.ActKillThread:
+		return unix.SECCOMP_RET_KILL_THREAD, nil
+	case specs.ActKillProcess:
+		return unix.SECCOMP_RET_KILL_PROCESS, nil
+	case specs.ActTrap:
+		return unix.SECCOMP_RET_TRAP, nil
+	case specs.ActTrace:
+		return unix.SECCOMP_RET_TRACE | number(uint32(unix.EPERM)), nil
+	case specs.ActLog:
+		return unix.SECCOMP_RET_LOG, nil
+	}
+	return 0, fmt.Errorf("compile seccomp profile: action %q is not supported", a)
+}
