@@ -12,7 +12,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"Images", []*cli.Command{
-			buildCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
+			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
 		}},
 		{"Registries", []*cli.Command{
 			loginCommand(), logoutCommand(), tagsCommand(), serveCommand(),
