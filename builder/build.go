@@ -85,7 +85,6 @@ type build struct {
 	o       Options
 	in      *input
 	plan    *plan.Plan
-	chains  *chains
 	cache   *cache.Cache
 	sums    *source.StatCache
 	futures map[*plan.Step]*future // made before the steps run
@@ -102,7 +101,7 @@ func newBuild(o Options, in *input) (*build, error) {
 		return nil, err
 	}
 	missing := func(err error) bool { return errors.Is(err, layers.ErrNotFound) }
-	return &build{o: o, in: in, chains: newChains(o.Store), sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
+	return &build{o: o, in: in, sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
 		futures: map[*plan.Step]*future{}, started: time.Now()}, nil
 }
 
@@ -110,7 +109,6 @@ func (b *build) close() {
 	for _, c := range b.closers {
 		c()
 	}
-	b.chains.Close()
 }
 
 func (b *build) makePlan(ctx context.Context) (*plan.Plan, error) {

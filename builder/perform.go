@@ -1,7 +1,7 @@
 package builder
 
 import (
-	"archive/tar"
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -11,6 +11,7 @@ import (
 	"github.com/hodbuild/hod/builder/plan"
 	"github.com/hodbuild/hod/builder/source"
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/diff"
 )
 
 // perform performs one step, whose inputs are done.
@@ -115,7 +116,11 @@ func (b *build) files(ctx context.Context, s *plan.Step) (source.Files, error) {
 	if st.files != nil {
 		return st.files, nil
 	}
-	return b.chains.tree(st.chain)
+	v, err := b.o.Store.View(ctx, st.chain)
+	if err != nil {
+		return nil, err
+	}
+	return ops.FromView(v), nil
 }
 
 // inline is a heredoc as a source.
@@ -151,17 +156,22 @@ func (b *build) commit(ctx context.Context, s *plan.Step, st *state, l *ops.Laye
 	if l.Empty() {
 		return nil
 	}
-	w, err := b.o.Store.CreateLayer(layers.LayerOptions{SelfContained: true})
+	var index *diff.Index
+	w, err := b.o.Store.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() ([]byte, error) {
+		var text bytes.Buffer
+		err := index.Encode(&text)
+		return text.Bytes(), err
+	}})
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	tw := tar.NewWriter(w)
-	if err := l.Write(ctx, ops.TarWriter{Tar: tw}); err != nil {
+	pack := diff.NewWriter(w, diff.PackOptions{Timestamps: diff.Source})
+	if err := l.Write(ctx, ops.Packer{Writer: pack}); err != nil {
 		return err
 	}
-	if err := tw.Close(); err != nil {
-		return fmt.Errorf("write layer: %w", err)
+	if index, err = pack.Close(); err != nil {
+		return err
 	}
 	info, err := w.Commit(ctx)
 	if err != nil {

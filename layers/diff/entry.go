@@ -36,6 +36,8 @@ type Entry struct {
 	Opaque   bool              `json:"opaque,omitempty"` // a folder that hides what lies below it
 	// Implied says that the layer does not have the entry itself, only something below it.
 	Implied bool `json:"implied,omitempty"`
+	// SameFile, in a View, is the same for all names of a file that has several.
+	SameFile string `json:"-"`
 }
 
 // IsDir says whether the entry is a folder.

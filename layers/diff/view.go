@@ -160,8 +160,12 @@ func (v *View) link(layer int, e Entry) error {
 	if err != nil {
 		return err
 	}
-	n.layer = v.at(tp).layer
-	target.Path = n.entry.Path
+	first := v.at(tp)
+	if first.entry.SameFile == "" {
+		first.entry.SameFile = fmt.Sprintf("%d:%s", layer, tp)
+	}
+	n.layer = first.layer
+	target.Path, target.SameFile = n.entry.Path, first.entry.SameFile
 	n.entry = target
 	return nil
 }
