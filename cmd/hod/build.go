@@ -34,6 +34,7 @@ func buildCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "perform every step of these stages"},
 			&cli.BoolFlag{Name: "explain", Usage: "say why each step that runs has to"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image's ID"},
+			plainHTTP(),
 			&cli.StringFlag{Name: "iidfile", Usage: "write the image's ID to a file"},
 			&cli.StringFlag{Name: "metadata-file", Usage: "write what was built to a JSON file"},
 			&cli.IntFlag{Name: "jobs", Usage: "steps at a time (0: one per processor)"},
@@ -89,7 +90,7 @@ func build(c *cli.Context, s *layers.Store) error {
 
 // buildOptions reads the flags.
 func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
-	o := builder.Options{Store: s, Images: storeImages{s}, Context: c.Args().First(), File: c.String("file"), Stdin: c.App.Reader,
+	o := builder.Options{Store: s, Images: newImageSource(s, newClient(c)), Context: c.Args().First(), File: c.String("file"), Stdin: c.App.Reader,
 		Target: c.String("target"), Tags: c.StringSlice("tag"), Pull: c.Bool("pull"), Jobs: c.Int("jobs"),
 		NoCache: c.Bool("no-cache"), Explain: c.Bool("explain"), Args: map[string]string{}}
 	var err error

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,28 +11,8 @@ import (
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/plan"
-	"github.com/hodbuild/hod/layers"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 )
-
-// storeImages finds base images in the store.
-type storeImages struct{ s *layers.Store }
-
-// Resolve finds an image of the store.
-func (i storeImages) Resolve(_ context.Context, name string, p ocispec.Platform, pull bool) (*plan.BaseImage, error) {
-	if pull {
-		return nil, errors.New("--pull: this build of hod has no registry client")
-	}
-	img, err := i.s.Resolve(name, &p)
-	if err != nil {
-		return nil, err
-	}
-	return &plan.BaseImage{Name: name, Digest: img.ID, Config: img.Config, Chain: img.Chain}, nil
-}
-
-// Fetch has nothing to do: the image came from the store.
-func (storeImages) Fetch(context.Context, *plan.BaseImage) error { return nil }
 
 // call is what is asked of a recipe instead of building it.
 type call struct {

@@ -15,7 +15,7 @@ func groups() []group {
 			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
 		}},
 		{"Registries", []*cli.Command{
-			loginCommand(), logoutCommand(), tagsCommand(), serveCommand(),
+			pullCommand(), pushCommand(), loginCommand(), logoutCommand(), tagsCommand(), serveCommand(),
 		}},
 		{"hod", []*cli.Command{
 			versionCommand(), completionCommand(),

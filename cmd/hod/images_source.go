@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// imageSource finds base images in the store first, then in their registry,
+// whose layers it fetches when a build needs them.
+type imageSource struct {
+	store  *layers.Store
+	client *registry.Client
+
+	mu     sync.Mutex // guards remote
+	remote map[digest.Digest]*registry.Remote
+}
+
+func newImageSource(s *layers.Store, c *registry.Client) *imageSource {
+	return &imageSource{store: s, client: c, remote: map[digest.Digest]*registry.Remote{}}
+}
+
+// Resolve finds an image for a platform; with pull the registry is asked first.
+func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*plan.BaseImage, error) {
+	if !pull {
+		img, err := i.store.Resolve(name, &p)
+		if err == nil {
+			return &plan.BaseImage{Name: name, Digest: img.ID, Config: img.Config, Chain: img.Chain}, nil
+		}
+		if !errors.Is(err, layers.ErrNotFound) {
+			return nil, err
+		}
+	}
+	n, err := layers.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := i.client.Resolve(ctx, name, &p)
+	if err != nil {
+		return nil, registryHint(err, n)
+	}
+	id := r.Manifest.Config.Digest
+	i.mu.Lock()
+	i.remote[id] = r
+	i.mu.Unlock()
+	return &plan.BaseImage{Name: name, Digest: id, Config: r.Config, Chain: r.Chain}, nil
+}
+
+// Fetch brings the layers of an image that came from a registry.
+func (i *imageSource) Fetch(ctx context.Context, image *plan.BaseImage) error {
+	i.mu.Lock()
+	r := i.remote[image.Digest]
+	i.mu.Unlock()
+	if r == nil {
+		return nil // it came from the store
+	}
+	_, err := i.client.Fetch(ctx, i.store, r)
+	return err
+}
