@@ -13,8 +13,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// OpenTar reads the tar of a layer from whichever form there is: the tar, a
-// compressed blob, or the tree if our packer made the layer. The last Read fails
+// OpenTar reads the tar of a layer from whichever form there is: the tar, or a
+// compressed blob. The last Read fails
 // with a *DigestError instead of io.EOF when the bytes are not the layer's, so
 // who stops early has verified nothing.
 func (s *Store) OpenTar(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
@@ -50,7 +50,7 @@ func (s *Store) openTar(ctx context.Context, diffID digest.Digest) (io.ReadClose
 			return r, err
 		}
 	}
-	return s.packedTree(ctx, diffID)
+	return nil, ErrNotFound
 }
 
 // openForm decompresses a blob, which is itself verified as it is read.
@@ -141,9 +141,4 @@ func (s *Store) writeCompressed(ctx context.Context, diffID digest.Digest, c com
 		return ocispec.Descriptor{}, err
 	}
 	return w.Commit(ctx)
-}
-
-// packedTree packs the tree of a layer that our packer made.
-func (s *Store) packedTree(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
-	return nil, ErrNotFound
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"github.com/hodbuild/hod/layers/compress"
 	"github.com/opencontainers/go-digest"
@@ -36,15 +37,19 @@ func (s *Store) IngestBlob(ctx context.Context, desc ocispec.Descriptor, r io.Re
 	return info, nil
 }
 
-// IngestStored is IngestBlob of a blob that is in the store.
-func (s *Store) IngestStored(ctx context.Context, desc ocispec.Descriptor, wantDiffID digest.Digest, o IngestOptions) error {
+// IngestStored is IngestBlob of a blob that is in the store. A layer that needs
+// what lies below it gets its tree on the chain below, when that is given.
+func (s *Store) IngestStored(ctx context.Context, desc ocispec.Descriptor, wantDiffID digest.Digest, below Chain) error {
 	b, err := s.OpenBlob(desc.Digest)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	_, err = s.IngestBlob(ctx, desc, b, wantDiffID, o)
-	return err
+	info, err := s.IngestBlob(ctx, desc, b, wantDiffID, IngestOptions{})
+	if err != nil || info.SelfContained || len(below) == 0 {
+		return err
+	}
+	return s.EnsureTree(ctx, append(slices.Clone(below), info.DiffID), len(below))
 }
 
 // ingested tells whether a layer is known to be that blob, and the blob is here.

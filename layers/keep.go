@@ -72,20 +72,6 @@ func syncFolder(dir string) error {
 	return lockfile.SyncDir(dir)
 }
 
-// syncTree makes a whole tree durable with one call on its file system: that is
-// cheaper than a sync for each of its thousands of files.
-func syncTree(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("sync file system of %q: %w", dir, err)
-	}
-	return nil
-}
-
 // keepLayer makes a layer durable in a form that the others can be made from.
 func (s *Store) keepLayer(ctx context.Context, d digest.Digest) error {
 	if err := ctx.Err(); err != nil {
@@ -104,12 +90,7 @@ func (s *Store) keepLayer(ctx context.Context, d digest.Digest) error {
 		sourced = sourced || err == nil
 	}
 	if !sourced && !info.HasTar {
-		if !info.HasTree || info.Packed == "" {
-			return fmt.Errorf("keep layer %s: no form of it is left: %w", d, ErrNotFound)
-		}
-		if err := s.keep("trees", d, syncTree); err != nil {
-			return fmt.Errorf("keep layer %s: %w", d, err)
-		}
+		return fmt.Errorf("keep layer %s: no form of it is left: %w", d, ErrNotFound)
 	}
 	if err := s.keep("layers", d, syncFolder); err != nil {
 		return fmt.Errorf("keep layer %s: %w", d, err)

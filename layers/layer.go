@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hodbuild/hod/layers/diff"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -174,7 +175,7 @@ type LayerWriter struct {
 
 // LayerOptions say what is known of a layer that is being written.
 type LayerOptions struct {
-	Packed        string // version of our packer, if it makes this tar
+	Packed        string // version of our packer that makes this tar; CreateLayer takes the present one
 	SelfContained bool
 	// Index, if set, is called by Commit for the bytes of the layer's index.
 	Index func() ([]byte, error)
@@ -266,7 +267,12 @@ func (w *LayerWriter) Close() error {
 // CreateLayer begins a layer whose tar the caller writes: COPY and ADD, with our
 // packer. The caller closes the writer in any case; what was not committed is
 // then gone.
-func (s *Store) CreateLayer(o LayerOptions) (*LayerWriter, error) { return s.newLayer(o) }
+func (s *Store) CreateLayer(o LayerOptions) (*LayerWriter, error) {
+	if o.Packed == "" {
+		o.Packed = diff.PackerVersion
+	}
+	return s.newLayer(o)
+}
 
 // Commit publishes the layer under the digest of what was written. It is durable
 // once PutImage has named it.
