@@ -15,7 +15,8 @@ import (
 
 // IngestOptions of IngestBlob.
 type IngestOptions struct {
-	NoTree bool // keep the blob and its index; the tree is made when it is needed
+	NoTree bool  // keep the blob and its index; the tree is made when it is needed
+	Below  Chain // if given: the layers below, which are there; a layer that needs them gets its tree now
 }
 
 // IngestBlob takes a layer from elsewhere as it streams in: it verifies the
@@ -34,22 +35,21 @@ func (s *Store) IngestBlob(ctx context.Context, desc ocispec.Descriptor, r io.Re
 	if err != nil {
 		return LayerInfo{}, fmt.Errorf("ingest layer %s: %w", desc.Digest, err)
 	}
-	return info, nil
+	if o.NoTree || info.SelfContained || len(o.Below) == 0 {
+		return info, nil
+	}
+	return info, s.EnsureTree(ctx, append(slices.Clone(o.Below), info.DiffID), len(o.Below))
 }
 
-// IngestStored is IngestBlob of a blob that is in the store. A layer that needs
-// what lies below it gets its tree on the chain below, when that is given.
-func (s *Store) IngestStored(ctx context.Context, desc ocispec.Descriptor, wantDiffID digest.Digest, below Chain) error {
+// IngestStored is IngestBlob of a blob that is in the store.
+func (s *Store) IngestStored(ctx context.Context, desc ocispec.Descriptor, wantDiffID digest.Digest, o IngestOptions) error {
 	b, err := s.OpenBlob(desc.Digest)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	info, err := s.IngestBlob(ctx, desc, b, wantDiffID, IngestOptions{})
-	if err != nil || info.SelfContained || len(below) == 0 {
-		return err
-	}
-	return s.EnsureTree(ctx, append(slices.Clone(below), info.DiffID), len(below))
+	_, err = s.IngestBlob(ctx, desc, b, wantDiffID, o)
+	return err
 }
 
 // ingested tells whether a layer is known to be that blob, and the blob is here.
