@@ -65,14 +65,13 @@ type Writer struct {
 	o     PackOptions
 	n     int64
 	index Index
-	names map[string]bool
 	buf   []byte
 	err   error
 }
 
 // NewWriter starts a tar.
 func NewWriter(w io.Writer, o PackOptions) *Writer {
-	return &Writer{w: w, o: o, names: map[string]bool{}, buf: make([]byte, 256<<10)}
+	return &Writer{w: w, o: o, buf: make([]byte, 256<<10)}
 }
 
 // WriteEntry appends an entry. A regular file's content is exactly e.Size bytes; all others have none.

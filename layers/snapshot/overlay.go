@@ -4,204 +4,194 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"golang.org/x/sys/unix"
 )
 
-// Options say what an overlay is made of.
+// MaxLowers is how many trees the kernel stacks.
+const MaxLowers = 500
+
+// Options says what an overlay is made of.
 type Options struct {
 	// Lower are the trees, the uppermost first; at least one.
 	Lower []string
-	// Upper and Work are folders in one file system; empty: read-only. Both lie
-	// in one folder that holds nothing else of worth.
+	// Upper and Work make the overlay writable. They are empty folders in one folder that holds nothing else of worth.
 	Upper, Work string
-	// UIDs and GIDs map the ids on disk; none: they stay as they are.
+	// UIDs and GIDs show the trees through a map; none shows them as they are on disk.
 	UIDs, GIDs []IDRange
-	// Volatile leaves out all syncing: for tops that are thrown away after a crash.
+	// Volatile gives up all syncing: what is lost with the machine is made again.
 	Volatile bool
 }
 
-// plain are the options that hod needs whatever the kernel's defaults are: a top
-// must hold whole files and folders, or it could not become a layer.
+func (o Options) ids() *userns.Map {
+	if len(o.UIDs) == 0 {
+		return nil
+	}
+	return &userns.Map{UIDs: o.UIDs, GIDs: o.GIDs}
+}
+
+// plain are the options that hod needs whatever the kernel's defaults are: a top must hold whole files and folders, or it
+// could not become a layer.
 var plain = []string{"redirect_dir=off", "metacopy=off", "index=off"}
 
-// Overlay makes the mount. Without root it cannot, and describes it instead, to
-// be made inside a user namespace. The caller closes it.
+// Overlay makes the mount and leaves it detached. Without root it cannot, and describes it instead, to be made inside a
+// user namespace. The caller closes it.
 func Overlay(o Options) (rootfs.Mount, error) {
-	m := rootfs.Mount{Type: "overlay", Lower: o.Lower, Upper: o.Upper, Work: o.Work, Options: append([]string{}, plain...)}
 	if len(o.Lower) == 0 {
-		return m, errors.New("make overlay: no layers")
+		return rootfs.Mount{}, errors.New("mount overlay: no layers")
 	}
-	if o.Volatile && o.Upper != "" {
+	if len(o.Lower) > MaxLowers {
+		return rootfs.Mount{}, fmt.Errorf("mount overlay: %d layers, the kernel stacks at most %d", len(o.Lower), MaxLowers)
+	}
+	m := rootfs.Mount{Type: "overlay", Source: "overlay", Lower: o.Lower, Upper: o.Upper, Work: o.Work}
+	if len(o.Lower) == 1 && o.Upper == "" {
+		return single(m, o)
+	}
+	m.Options = append(m.Options, plain...)
+	if o.Upper != "" && o.Volatile {
 		m.Options = append(m.Options, "volatile")
 	}
 	if os.Geteuid() != 0 {
 		m.Options = append(m.Options, "userxattr")
 		return m, nil
 	}
-	p, as, err := o.open()
-	if err != nil {
-		return m, fmt.Errorf("make overlay: %w", err)
-	}
-	defer p.close()
-	if m.Detached, err = perform(p, as, m.Options); err != nil {
-		return m, fmt.Errorf("make overlay: %w", err)
-	}
-	return m, nil
-}
-
-// mountPaths are the folders as the overlay is given them.
-type mountPaths struct {
-	lower       []string
-	upper, work string
-	files       []*os.File
-}
-
-func (p *mountPaths) close() {
-	for _, f := range p.files {
-		f.Close()
-	}
-}
-
-// open takes the folders, mapped where ids are asked for.
-func (o *Options) open() (*mountPaths, *IDRange, error) {
-	p := &mountPaths{lower: o.Lower, upper: o.Upper, work: o.Work}
-	if len(o.UIDs) == 0 {
-		return p, nil, nil
-	}
-	ns, err := Namespace(o.UIDs, o.GIDs)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer ns.Close()
-	mapped := func(dir string) (string, error) {
-		f, err := mapTree(dir, ns)
-		if err != nil {
-			return "", err
-		}
-		p.files = append(p.files, f)
-		return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
-	}
-	p.lower = nil
-	for _, dir := range o.Lower {
-		path, err := mapped(dir)
-		if err != nil {
-			p.close()
-			return nil, nil, err
-		}
-		p.lower = append(p.lower, path)
-	}
-	if o.Upper == "" {
-		return p, &o.UIDs[0], nil
-	}
-	// Upper and work must be seen through one mount.
-	top := filepath.Dir(o.Upper)
-	path, err := mapped(top)
-	if err != nil {
-		p.close()
-		return nil, nil, err
-	}
-	p.upper = path + "/" + filepath.Base(o.Upper)
-	p.work = path + "/" + filepath.Base(o.Work)
-	return p, &o.UIDs[0], nil
-}
-
-// perform makes the overlay on a thread of its own. Where ids are mapped, the
-// overlay keeps the maker's ids for what it does in its work folder, so the
-// thread is the namespace's root on disk, with all capabilities kept.
-func perform(p *mountPaths, as *IDRange, options []string) (*os.File, error) {
-	type answer struct {
+	type result struct {
 		f   *os.File
 		err error
 	}
-	result := make(chan answer, 1)
+	done := make(chan result)
 	go func() {
-		runtime.LockOSThread()
-		if as == nil {
-			defer runtime.UnlockOSThread()
-		} else if err := become(as.Outside); err != nil {
-			result <- answer{nil, err}
-			return // the thread ends with its strange identity
+		if len(o.UIDs) > 0 {
+			// Never unlocked: the thread ends with the goroutine, and with it the ids that it took.
+			runtime.LockOSThread()
 		}
-		f, err := mountOverlay(p, options)
-		result <- answer{f, err}
+		f, err := mount(m, o)
+		done <- result{f, err}
 	}()
-	a := <-result
-	return a.f, a.err
+	r := <-done
+	if r.err != nil {
+		return rootfs.Mount{}, fmt.Errorf("mount overlay of %d layers: %w", len(o.Lower), r.err)
+	}
+	m.Detached = r.f
+	return m, nil
 }
 
-// become sets the identity that file systems see, and takes back the
-// capabilities that the kernel drops with it.
-func become(id uint32) error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	if err := unix.Capget(&header, &caps[0]); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
+// single shows one tree read-only: the kernel stacks no fewer than two.
+func single(m rootfs.Mount, o Options) (rootfs.Mount, error) {
+	m.Type, m.Source, m.Options, m.Lower = "bind", m.Lower[0], []string{"bind", "ro"}, nil
+	if os.Geteuid() != 0 {
+		return m, nil
 	}
-	unix.SetfsuidRetUid(int(id))
-	unix.SetfsgidRetGid(int(id))
-	if err := unix.Capset(&header, &caps[0]); err != nil {
-		return fmt.Errorf("keep capabilities: %w", err)
-	}
-	return nil
-}
-
-func mountOverlay(p *mountPaths, options []string) (*os.File, error) {
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	f, err := cloneReadOnly(m.Source, o.ids())
 	if err != nil {
-		return nil, fmt.Errorf("open overlay: %w", err)
+		return rootfs.Mount{}, fmt.Errorf("mount tree: %w", err)
 	}
-	defer unix.Close(fs)
-	if err := setLowers(fs, p.lower); err != nil {
+	m.Detached = f
+	return m, nil
+}
+
+// mount makes the overlay with one call per folder, so that no character in a path means anything.
+func mount(m rootfs.Mount, o Options) (*os.File, error) {
+	folders, err := openFolders(m, o)
+	defer func() {
+		for _, f := range folders.all() {
+			f.Close()
+		}
+	}()
+	if err != nil {
 		return nil, err
 	}
-	settings := append([]string{}, options...)
-	if p.upper != "" {
-		settings = append(settings, "upperdir="+p.upper, "workdir="+p.work)
+	if ids := o.ids(); ids != nil {
+		if err := takeIDs(*ids); err != nil {
+			return nil, err
+		}
 	}
-	for _, o := range settings {
-		key, value, valued := strings.Cut(o, "=")
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("fsopen", err)
+	}
+	defer unix.Close(fs)
+	if err := folders.configure(fs); err != nil {
+		return nil, err
+	}
+	for _, setting := range m.Options {
+		key, value, valued := strings.Cut(setting, "=")
 		if valued {
 			err = unix.FsconfigSetString(fs, key, value)
 		} else {
 			err = unix.FsconfigSetFlag(fs, key)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("set %s: %w", o, err)
+			return nil, fmt.Errorf("set %s: %w", setting, err)
 		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
-		return nil, fmt.Errorf("create: %w", err)
+		return nil, os.NewSyscallError("fsconfig", err)
 	}
 	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("fsmount", err)
 	}
 	return os.NewFile(uintptr(fd), "overlay"), nil
 }
 
-// setLowers names the layers one by one (Linux 6.7), else in one string, where
-// colons and backslashes are escaped.
-func setLowers(fs int, lower []string) error {
-	for i, dir := range lower {
-		err := unix.FsconfigSetString(fs, "lowerdir+", dir)
+type folders struct {
+	lower       []*os.File
+	upper, work *os.File
+	clone       *os.File // the mount that upper and work are in
+}
+
+func (f folders) all() []*os.File {
+	var list []*os.File
+	for _, x := range append(f.lower, f.upper, f.work, f.clone) {
+		if x != nil {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+func (f folders) configure(fs int) error {
+	set := func(key string, d *os.File) error {
+		if err := unix.FsconfigSetString(fs, key, "/proc/self/fd/"+strconv.Itoa(int(d.Fd()))); err != nil {
+			return fmt.Errorf("set %s to %s: %w", key, d.Name(), err)
+		}
+		return nil
+	}
+	for i, l := range f.lower {
+		err := set("lowerdir+", l)
 		if err != nil && i == 0 {
-			var all []string
-			for _, dir := range lower {
-				all = append(all, strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(dir))
+			err = f.configureOld(fs) // before Linux 6.7
+			if err == nil {
+				break
 			}
-			if err := unix.FsconfigSetString(fs, "lowerdir", strings.Join(all, ":")); err != nil {
-				return fmt.Errorf("set layers: %w", err)
-			}
-			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("set layer %q: %w", dir, err)
+			return err
 		}
+	}
+	if f.upper == nil {
+		return nil
+	}
+	if err := set("upperdir", f.upper); err != nil {
+		return err
+	}
+	return set("workdir", f.work)
+}
+
+// configureOld names all layers in one string, which the kernel bounds at 255 bytes.
+func (f folders) configureOld(fs int) error {
+	var list []string
+	for _, l := range f.lower {
+		list = append(list, "/proc/self/fd/"+strconv.Itoa(int(l.Fd())))
+	}
+	if err := unix.FsconfigSetString(fs, "lowerdir", strings.Join(list, ":")); err != nil {
+		return fmt.Errorf("set %d layers: %w", len(list), err)
 	}
 	return nil
 }

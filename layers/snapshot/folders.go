@@ -1,0 +1,120 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
+	"golang.org/x/sys/unix"
+)
+
+const pathFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW
+
+// openFolders opens what the overlay is made of, seen through the map if there is one.
+func openFolders(m rootfs.Mount, o Options) (f folders, err error) {
+	var ns *os.File
+	if ids := o.ids(); ids != nil {
+		if ns, err = userns.File(*ids); err != nil {
+			return f, err
+		}
+		defer ns.Close()
+	}
+	for _, l := range m.Lower {
+		d, err := openFolder(l, ns)
+		if err != nil {
+			return f, err
+		}
+		f.lower = append(f.lower, d)
+	}
+	if o.Upper == "" {
+		return f, nil
+	}
+	if ns == nil {
+		if f.upper, err = openFolder(o.Upper, nil); err != nil {
+			return f, err
+		}
+		f.work, err = openFolder(o.Work, nil)
+		return f, err
+	}
+	dir := filepath.Dir(o.Upper)
+	if dir != filepath.Dir(o.Work) {
+		return f, errors.New("upper and work folder lie in different folders")
+	}
+	if f.clone, err = userns.IDMapTree(dir, ns); err != nil {
+		return f, err
+	}
+	if f.upper, err = openIn(f.clone, filepath.Base(o.Upper)); err != nil {
+		return f, err
+	}
+	f.work, err = openIn(f.clone, filepath.Base(o.Work))
+	return f, err
+}
+
+func openFolder(path string, ns *os.File) (*os.File, error) {
+	if ns != nil {
+		return userns.IDMapTree(path, ns)
+	}
+	return os.OpenFile(path, pathFlags, 0)
+}
+
+// cloneReadOnly is the tree as a mount of its own that nobody writes through.
+func cloneReadOnly(path string, ids *userns.Map) (*os.File, error) {
+	var f *os.File
+	if ids != nil {
+		ns, err := userns.File(*ids)
+		if err != nil {
+			return nil, err
+		}
+		defer ns.Close()
+		if f, err = userns.IDMapTree(path, ns); err != nil {
+			return nil, err
+		}
+	} else {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return nil, &os.PathError{Op: "open_tree", Path: path, Err: err}
+		}
+		f = os.NewFile(uintptr(fd), path)
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "mount_setattr", Path: path, Err: err}
+	}
+	return f, nil
+}
+
+func openIn(dir *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat(int(dir.Fd()), name, pathFlags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// takeIDs makes the thread act on files as the namespace's root, with its capabilities kept: overlayfs makes its work
+// folder as whoever mounts, and an idmapped upper has no place for the host's root.
+func takeIDs(m userns.Map) error {
+	uid, gid, ok := m.Outside(0, 0)
+	if !ok {
+		return errors.New("the id map has no root")
+	}
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&head, &caps[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETFSGID, uintptr(gid), 0, 0); errno != 0 {
+		return os.NewSyscallError("setfsgid", errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 {
+		return os.NewSyscallError("setfsuid", errno)
+	}
+	if err := unix.Capset(&head, &caps[0]); err != nil {
+		return fmt.Errorf("keep capabilities: %w", err)
+	}
+	return nil
+}
