@@ -332,5 +332,19 @@ func (c *compiler) create(name string, file, strict bool) {
 			c.call(what, unix.SYS_MKDIRAT, parent, base, 0o755).accept(unix.EEXIST)
 		}
 		at = path.Join(at, base)
+		c.note(at)
 	}
+}
+
+// note follows the making of a mount point: it records that it was made, and is
+// jumped over when it was there.
+func (c *compiler) note(made string) {
+	if slices.ContainsFunc(c.mounts, func(m gathered) bool { return strings.HasPrefix(made, path.Clean(m.target)+"/") }) {
+		return // in another mount and not in the root
+	}
+	m := madePoint{made, slot(c.slots)}
+	c.slots++
+	c.Program.made = append(c.Program.made, m)
+	c.entries[c.here()-1].onError = c.here() + 1
+	c.entries = append(c.entries, entry{kind: kindNote, what: "made " + made, args: [6]any{1}, out: m.slot, onError: -1, jump: -1})
 }

@@ -29,6 +29,7 @@ const (
 	kindJump               // go to entry jump
 	kindJumpEq             // go to entry jump if args[0] == args[1]
 	kindExit               // exit_group with the code of the wait status at args[0]
+	kindNote               // put args[0] into the slot out
 	kindFail               // report args[0] as the error number
 )
 
@@ -58,6 +59,13 @@ type mapped struct {
 	recursive bool
 }
 
+// madePoint is a mount point that the table makes where it is missing; its slot
+// is 1 if it did.
+type madePoint struct {
+	path string
+	slot slot
+}
+
 // Program is a compiled sandbox: the table, the buffers that it points to, and
 // the files that the child inherits. It is performed at most once.
 type Program struct {
@@ -66,8 +74,9 @@ type Program struct {
 	slots   int
 	keep    []*os.File // inherited descriptors
 	own     []*os.File // those that Close closes
-	idmap   []mapped   // trees whose owners the parent maps at the gate
-	flags   uint64     // namespaces to clone into
+	made    []madePoint
+	idmap   []mapped // trees whose owners the parent maps at the gate
+	flags   uint64   // namespaces to clone into
 	maps    idMaps
 	limits  []rlimit
 	syncR   *os.File // child's side of the gate
@@ -117,6 +126,8 @@ func (p *Program) line(e *entry) string {
 		fmt.Fprintf(&b, "if %s goto %d", strings.Join(p.showArgs(e), " == "), e.jump)
 	case kindExit:
 		b.WriteString("exit with the child's status")
+	case kindNote:
+		fmt.Fprintf(&b, "$%d = %s", e.out, strings.Join(p.showArgs(e), ""))
 	case kindFail:
 		b.WriteString("fail")
 	}

@@ -96,11 +96,11 @@ func Start(ctx context.Context, p *Program, netns *os.File) (*Process, error) {
 		p.Close()
 		return nil, fmt.Errorf("clone sandbox: %w", err)
 	}
-	if err := proc.prepare(); err != nil {
+	if err := errors.Join(ctx.Err(), proc.prepare()); err != nil {
 		proc.abort()
 		return nil, err
 	}
-	return proc, ctx.Err()
+	return proc, nil
 }
 
 // own clones the child and waits for it, on one thread: the death signal that a
@@ -293,6 +293,18 @@ func (p *Process) run() error {
 		return fmt.Errorf("receive terminal: %w", received)
 	}
 	return nil
+}
+
+// Made lists the mount points that were missing in the root and were made,
+// parents first. It may be asked after Release and before Close.
+func (p *Process) Made() []string {
+	var out []string
+	for _, m := range p.program.made {
+		if p.report != nil && p.report.slots[m.slot] == 1 && !slices.Contains(out, m.path) {
+			out = append(out, m.path)
+		}
+	}
+	return out
 }
 
 // closeShared closes the parent's copies of what only the child uses.

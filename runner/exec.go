@@ -1,0 +1,287 @@
+package runner
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/runner/cgroup"
+	"github.com/hodbuild/hod/runner/sandbox"
+	"github.com/hodbuild/hod/runner/seccomp"
+)
+
+// Command is a process to run in the foreground in a root that the caller
+// mounted, with no container around it: a RUN of a build. The zero value of
+// every field but Args and Root is a default.
+type Command struct {
+	Args, Env []string
+	Dir, User string
+	Hostname  string
+	// Root is the tree; the caller closes it. UIDs and GIDs are the maps under
+	// which it was mounted; none: no user namespace.
+	Root       rootfs.Mount
+	UIDs, GIDs []sandbox.Range
+	// ReadFile reads a file of the root for the lookup of User; nil: through
+	// Root, which must then be mounted already or a plain folder.
+	ReadFile   func(path string) ([]byte, error)
+	Mounts     []Mount
+	Network    *Network // nil: none
+	Insecure   bool     // every capability, no filter, nothing masked
+	ReadOnly   bool
+	ExtraHosts []string // host:ip or host=ip
+	Limits     Resources
+	Ulimits    []Ulimit
+	ShmSize    int64
+	// CgroupParent is the group under which the command's own one is made.
+	CgroupParent   string
+	CapAdd         []string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	TTY            bool // a terminal of its own; Stdin and Stdout are copied to and from it
+}
+
+// Mount is one tree beside the root.
+type Mount struct {
+	Target   string
+	Type     string   // bind (Source), tmpfs (Options), fd (FD, a detached mount)
+	Source   string   // of a bind
+	Options  []string // of a tmpfs
+	ReadOnly bool
+	FD       *os.File
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code      int    // 128 + the signal's number when one ended it
+	Signal    string // the signal's name, or empty
+	OOMKilled bool   // a process of it was killed because its memory limit was reached
+	// Made lists mount points that were missing in the root and that were made,
+	// parents first.
+	Made []string
+}
+
+// Options is what a Runner needs.
+type Options struct {
+	Store *layers.Store
+}
+
+// Runner runs commands. It has no state but the store's.
+type Runner struct{ store *layers.Store }
+
+// New makes a runner.
+func New(o Options) *Runner { return &Runner{store: o.Store} }
+
+// Exec runs a command until it ends. When ctx is cancelled every process of it
+// is killed. A command that ran and failed is an Exit and no error.
+func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
+	spec, err := c.spec()
+	if err != nil {
+		return Exit{}, err
+	}
+	dir, err := os.MkdirTemp("", "hod-exec-")
+	if err != nil {
+		return Exit{}, fmt.Errorf("make a folder for the command: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := c.networkFiles(spec, dir); err != nil {
+		return Exit{}, err
+	}
+	options, err := c.sandbox(spec)
+	if err != nil {
+		return Exit{}, err
+	}
+	io, err := newStreams(c)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer io.close()
+	options.Stdin, options.Stdout, options.Stderr = io.child[0], io.child[1], io.child[2]
+	group, err := c.group(spec)
+	if err != nil {
+		return Exit{}, err
+	}
+	if group != nil {
+		defer group.Destroy()
+	}
+	return c.perform(ctx, options, group, io)
+}
+
+func (c Command) perform(ctx context.Context, options sandbox.Options, group *cgroup.Group, io *execStreams) (Exit, error) {
+	program, err := sandbox.Compile(options)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer program.Close()
+	var ns *os.File
+	if c.Network != nil {
+		ns = c.Network.ns
+	}
+	proc, err := sandbox.Start(ctx, program, ns)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer proc.Close()
+	stop := context.AfterFunc(ctx, func() {
+		proc.Kill()
+		if group != nil {
+			group.Kill()
+		}
+	})
+	defer stop()
+	if group != nil {
+		if err := group.Add(proc.PID()); err != nil {
+			proc.Kill()
+			return Exit{}, err
+		}
+	}
+	if err := proc.Release(); err != nil {
+		return Exit{}, errors.Join(ctx.Err(), err)
+	}
+	io.start(proc.Console())
+	status, err := proc.Wait()
+	if err != nil {
+		return Exit{}, fmt.Errorf("wait for command: %w", err)
+	}
+	if err := io.wait(); err != nil && ctx.Err() == nil {
+		return Exit{}, fmt.Errorf("copy output: %w", err)
+	}
+	exit := exitOf(status)
+	exit.Made = proc.Made()
+	exit.OOMKilled = group != nil && group.OOMKilled()
+	return exit, ctx.Err()
+}
+
+func exitOf(status syscall.WaitStatus) Exit {
+	if status.Signaled() {
+		return Exit{Code: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}
+	}
+	return Exit{Code: status.ExitStatus()}
+}
+
+// spec makes the specification of a build's command: Docker's build lets
+// programs of a RUN gain what their files grant, so no_new_privs is off.
+func (c Command) spec() (*specs.Spec, error) {
+	network := "host" // born in the namespace of c.Network, which is set up already
+	if c.Network == nil {
+		network = "none"
+	}
+	o := ContainerOptions{
+		Args: c.Args, WorkingDir: path.Join("/", c.Dir), User: c.User, Hostname: c.Hostname, ReadOnly: c.ReadOnly,
+		Network: network, Resources: c.Limits, Ulimits: c.Ulimits, ShmSize: c.ShmSize, Privileged: c.Insecure,
+		CapAdd: append(slices.Clone(buildCaps), c.CapAdd...), SecurityOpt: []string{"no-new-privileges=false"}, Terminal: c.TTY,
+	}
+	if c.Hostname == "" {
+		o.Hostname = "hod"
+	}
+	s, err := Spec(ImageConfig{}, o)
+	if err != nil {
+		return nil, err
+	}
+	s.Process.Env = withPath(c.Env)
+	if !c.Insecure {
+		if s.Linux.Seccomp, err = seccomp.Default(s, "ptrace", "process_vm_readv", "process_vm_writev", "kcmp"); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range c.Mounts {
+		switch m.Type {
+		case "fd":
+		case "bind":
+			options := []string{"rbind", "rprivate"}
+			if m.ReadOnly {
+				options = append(options, "ro")
+			}
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: options})
+		case "tmpfs":
+			options := append([]string{"nosuid", "nodev"}, m.Options...)
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: m.Target, Type: "tmpfs", Source: "tmpfs", Options: options})
+		default:
+			return nil, fmt.Errorf("mount at %q: unknown type %q", m.Target, m.Type)
+		}
+	}
+	user, err := c.user()
+	if err != nil {
+		return nil, err
+	}
+	SetUser(s, user)
+	return s, nil
+}
+
+func withPath(env []string) []string {
+	if slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "PATH=") }) {
+		return slices.Clone(env)
+	}
+	return append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
+}
+
+func (c Command) user() (User, error) {
+	if c.ReadFile != nil {
+		return LookupUser(c.ReadFile, c.User, nil)
+	}
+	var root *rootfs.Root
+	switch {
+	case c.Root.Detached != nil:
+		root = rootfs.RootFrom(c.Root.Detached)
+	case c.Root.Source != "":
+		var err error
+		if root, err = rootfs.OpenRoot(c.Root.Source); err != nil {
+			return User{}, err
+		}
+		defer root.Close()
+	default:
+		return User{}, errors.New("look up user: the root is not mounted yet")
+	}
+	read := func(p string) ([]byte, error) { return root.ReadFileLimited(p, 16<<20) }
+	return LookupUser(read, c.User, nil)
+}
+
+func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
+	filter, err := Filter(s)
+	if err != nil {
+		return sandbox.Options{}, err
+	}
+	o := sandbox.Options{
+		Spec: s, Root: sandbox.Root(c.Root), UIDs: c.UIDs, GIDs: c.GIDs, Filter: filter, Terminal: c.TTY, Die: true,
+		JoinedNet: c.Network != nil,
+	}
+	for _, m := range c.Mounts {
+		if m.Type != "fd" {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(m.FD.Fd()), &st); err != nil {
+			return sandbox.Options{}, fmt.Errorf("mount at %q: %w", m.Target, err)
+		}
+		file := st.Mode&unix.S_IFMT != unix.S_IFDIR
+		o.Mounts = append(o.Mounts, sandbox.FDMount{Target: m.Target, FD: m.FD, File: file, ReadOnly: m.ReadOnly})
+	}
+	return o, nil
+}
+
+// group makes the command's control group. A machine that grants none is an
+// error only when a limit was asked for.
+func (c Command) group(s *specs.Spec) (*cgroup.Group, error) {
+	id := make([]byte, 8)
+	rand.Read(id)
+	g, err := cgroup.Create("exec-"+hex.EncodeToString(id), c.CgroupParent, s.Linux.Resources)
+	if err == nil {
+		return g, nil
+	}
+	if c.Limits.Asked() || c.CgroupParent != "" {
+		return nil, err
+	}
+	return nil, nil
+}

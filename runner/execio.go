@@ -1,0 +1,240 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/hodbuild/hod/runner/network"
+)
+
+// execStreams connects a command's stdio: files are handed over as they are,
+// other readers and writers are copied through pipes.
+type execStreams struct {
+	child  [3]*os.File
+	ours   []*os.File // ends of pipes that the child gets; closed once it runs
+	copies []func() error
+	group  errgroup.Group
+	c      Command
+	in     *os.File
+}
+
+func newStreams(c Command) (*execStreams, error) {
+	s := &execStreams{c: c}
+	if c.TTY {
+		return s, nil
+	}
+	if f, ok := c.Stdin.(*os.File); ok {
+		s.child[0] = f
+	} else if c.Stdin != nil {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, fmt.Errorf("make pipe: %w", err)
+		}
+		s.child[0], s.ours, s.in = r, append(s.ours, r), w
+	}
+	var err error
+	if s.child[1], err = s.output(c.Stdout); err != nil {
+		return nil, err
+	}
+	if c.Stderr != nil && c.Stderr == c.Stdout { // one pipe keeps their order
+		s.child[2] = s.child[1]
+		return s, nil
+	}
+	s.child[2], err = s.output(c.Stderr)
+	return s, err
+}
+
+func (s *execStreams) output(w io.Writer) (*os.File, error) {
+	if w == nil {
+		return nil, nil
+	}
+	if f, ok := w.(*os.File); ok {
+		return f, nil
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	s.ours = append(s.ours, write)
+	s.copies = append(s.copies, func() error {
+		defer read.Close()
+		_, err := io.Copy(w, read)
+		return err
+	})
+	return write, nil
+}
+
+// start begins to copy. Input is copied by a goroutine that nobody waits for:
+// it ends with its source or with the pipe.
+func (s *execStreams) start(console *os.File) {
+	for _, f := range s.ours {
+		f.Close()
+	}
+	s.ours = nil
+	if console != nil {
+		if s.c.Stdin != nil {
+			go io.Copy(console, s.c.Stdin)
+		}
+		s.copies = append(s.copies, func() error {
+			out := s.c.Stdout
+			if out == nil {
+				out = io.Discard
+			}
+			_, err := io.Copy(out, console)
+			if errors.Is(err, unix.EIO) || errors.Is(err, fs.ErrClosed) { // the other side is gone
+				return nil
+			}
+			return err
+		})
+	}
+	if s.in != nil {
+		go func() {
+			defer s.in.Close()
+			_, _ = io.Copy(s.in, s.c.Stdin) // a reader that ends early is the command's choice
+		}()
+	}
+	for _, c := range s.copies {
+		s.group.Go(c)
+	}
+}
+
+func (s *execStreams) wait() error { return s.group.Wait() }
+
+func (s *execStreams) close() {
+	for _, f := range s.ours {
+		f.Close()
+	}
+}
+
+// Network is the network of a build's commands.
+type Network struct {
+	ns     *os.File // nil: the host's
+	cancel func() error
+	host   bool
+}
+
+// Close takes the network away.
+func (n *Network) Close() error {
+	if n == nil || n.cancel == nil {
+		return nil
+	}
+	return n.cancel()
+}
+
+// networkDir holds the address leases of the machine's one bridge.
+const networkDir = "/run/hod/network"
+
+// Network makes the network that the commands of one build share: "none" (nil),
+// "host", or "default", a private one that reaches out.
+func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
+	switch mode {
+	case "none":
+		return nil, nil
+	case "host":
+		return &Network{host: true}, nil
+	case "", "default", "private", "bridge":
+	default:
+		return nil, fmt.Errorf("unknown network mode %q: none, host or default", mode)
+	}
+	bridge, err := network.Open(ctx, networkDir)
+	if err != nil {
+		return nil, fmt.Errorf("%w (--network host or none does without)", err)
+	}
+	ns, err := network.NewNamespace()
+	if err != nil {
+		return nil, err
+	}
+	end, err := bridge.Connect(ns, network.Options{})
+	if err != nil {
+		return nil, errors.Join(err, ns.Close())
+	}
+	return &Network{ns: ns, cancel: func() error { return errors.Join(end.Close(), ns.Close()) }}, nil
+}
+
+// networkFiles mounts /etc/hosts, and with a network /etc/resolv.conf, over the
+// image's. Their times are fixed: a command may not see when it runs.
+func (c Command) networkFiles(s *specs.Spec, dir string) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	for _, h := range c.ExtraHosts {
+		name, ip, ok := strings.Cut(h, "=")
+		if !ok {
+			name, ip, ok = strings.Cut(h, ":")
+		}
+		ip = strings.Trim(ip, "[]")
+		if _, err := netip.ParseAddr(ip); !ok || err != nil {
+			return fmt.Errorf("extra host %q: not of the form name:address", h)
+		}
+		hosts += ip + "\t" + name + "\n"
+	}
+	files := map[string]string{"hosts": hosts}
+	if c.Network != nil {
+		files["resolv.conf"] = resolvers(c.Network.host)
+	}
+	names := make([]string, 0, 2)
+	for name := range files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(files[name]), 0o644); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+		_ = os.Chmod(file, 0o644)
+		when := time.Unix(315532800, 0)
+		if err := os.Chtimes(file, when, when); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc/" + name, Type: "bind", Source: file, Options: []string{"bind", "rprivate"}})
+	}
+	return nil
+}
+
+// resolvers is the host's resolv.conf. In a network of its own a command does
+// not reach a resolver on the host's loopback, so the ones behind it are used.
+func resolvers(host bool) string {
+	text, _ := os.ReadFile("/etc/resolv.conf")
+	if host {
+		return string(text)
+	}
+	if out, ok := withoutLoopback(string(text)); ok {
+		return out
+	}
+	text, _ = os.ReadFile("/run/systemd/resolve/resolv.conf")
+	out, _ := withoutLoopback(string(text))
+	return out
+}
+
+// withoutLoopback drops resolvers on the loopback and says whether one is left.
+func withoutLoopback(text string) (string, bool) {
+	var out strings.Builder
+	found := false
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) >= 2 && fields[0] == "nameserver" {
+			addr, err := netip.ParseAddr(fields[1])
+			if err != nil || addr.IsLoopback() {
+				continue
+			}
+			found = true
+		}
+		out.WriteString(line)
+	}
+	return out.String(), found
+}
