@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/hodbuild/hod/builder"
-	"github.com/hodbuild/hod/builder/dockerfile"
-	"github.com/hodbuild/hod/builder/plan"
 	"github.com/hodbuild/hod/layers"
 	"github.com/urfave/cli/v2"
 )
@@ -56,7 +54,7 @@ func buildCommand() *cli.Command {
 
 // excerpt prints the line of the recipe that an error is about.
 func excerpt(c *cli.Context, err error) error {
-	var e *dockerfile.Error
+	var e *builder.RecipeError
 	if errors.As(err, &e) {
 		fmt.Fprint(c.App.ErrWriter, e.Excerpt())
 	}
@@ -117,7 +115,7 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 	}
 	for _, list := range c.StringSlice("platform") {
 		for word := range strings.SplitSeq(list, ",") {
-			p, err := plan.ParsePlatform(word)
+			p, err := builder.ParsePlatform(word)
 			if err != nil {
 				return o, err
 			}

@@ -9,8 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/hodbuild/hod/builder"
-	"github.com/hodbuild/hod/builder/dockerfile"
-	"github.com/hodbuild/hod/builder/plan"
 	"github.com/urfave/cli/v2"
 )
 
@@ -50,11 +48,7 @@ func (k call) do(c *cli.Context, o builder.Options) error {
 	w := c.App.Writer
 	switch k.name {
 	case "targets":
-		r, err := builder.Read(c.Context, o)
-		if err != nil {
-			return err
-		}
-		list, err := plan.Targets(r)
+		list, err := builder.Targets(c.Context, o)
 		if err != nil {
 			return err
 		}
@@ -95,7 +89,7 @@ func (k call) do(c *cli.Context, o builder.Options) error {
 
 // check prints what the linter finds; findings are exit code 1.
 func (k call) check(c *cli.Context, o builder.Options) error {
-	var found []dockerfile.Warning
+	var found []builder.Warning
 	o.Events = func(e builder.Event) {
 		if e.Kind == "warning" {
 			found = append(found, e.Warning)
@@ -103,7 +97,7 @@ func (k call) check(c *cli.Context, o builder.Options) error {
 	}
 	o.CheckAll = o.Target == ""
 	_, err := builder.MakePlan(c.Context, o)
-	var broken *dockerfile.Error
+	var broken *builder.RecipeError
 	if err != nil && (len(found) == 0 || !errors.As(err, &broken) || broken.Line > 0) {
 		return err
 	}

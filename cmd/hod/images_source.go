@@ -5,7 +5,7 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry"
 	"github.com/opencontainers/go-digest"
@@ -27,11 +27,11 @@ func newImageSource(s *layers.Store, c *registry.Client) *imageSource {
 }
 
 // Resolve finds an image for a platform; with pull the registry is asked first.
-func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*plan.BaseImage, error) {
+func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*builder.BaseImage, error) {
 	if !pull {
 		img, err := i.store.Resolve(name, &p)
 		if err == nil {
-			return &plan.BaseImage{Name: name, Digest: img.ID, Config: img.Config, Chain: img.Chain}, nil
+			return &builder.BaseImage{Name: name, Digest: img.ID, Config: img.Config, Chain: img.Chain}, nil
 		}
 		if !errors.Is(err, layers.ErrNotFound) {
 			return nil, err
@@ -49,11 +49,11 @@ func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platfo
 	i.mu.Lock()
 	i.remote[id] = r
 	i.mu.Unlock()
-	return &plan.BaseImage{Name: name, Digest: id, Config: r.Config, Chain: r.Chain}, nil
+	return &builder.BaseImage{Name: name, Digest: id, Config: r.Config, Chain: r.Chain}, nil
 }
 
 // Fetch brings the layers of an image that came from a registry.
-func (i *imageSource) Fetch(ctx context.Context, image *plan.BaseImage) error {
+func (i *imageSource) Fetch(ctx context.Context, image *builder.BaseImage) error {
 	i.mu.Lock()
 	r := i.remote[image.Digest]
 	i.mu.Unlock()

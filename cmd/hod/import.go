@@ -10,7 +10,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -49,10 +49,10 @@ func importCommand() *cli.Command {
 
 // importFile takes the tar, plain or compressed, as the only layer of an image.
 func importFile(c *cli.Context, s *layers.Store) (*layers.Image, error) {
-	platform := plan.HostPlatform()
+	platform := layers.HostPlatform()
 	if v := c.String("platform"); v != "" {
 		var err error
-		if platform, err = plan.ParsePlatform(v); err != nil {
+		if platform, err = builder.ParsePlatform(v); err != nil {
 			return nil, err
 		}
 	}

@@ -1,0 +1,33 @@
+package builder
+
+import (
+	"context"
+
+	"github.com/hodbuild/hod/builder/dockerfile"
+	"github.com/hodbuild/hod/builder/plan"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The types of this door's rooms that its callers name.
+type (
+	// BaseImage is what a name of an image was resolved to.
+	BaseImage = plan.BaseImage
+	// RecipeError is a mistake in a recipe, with its place.
+	RecipeError = dockerfile.Error
+	// Warning is one finding of the linter.
+	Warning = dockerfile.Warning
+	// TargetInfo is one stage that can be built.
+	TargetInfo = plan.TargetInfo
+)
+
+// ParsePlatform reads os/architecture[/variant], an operating system or a processor alone, and their common aliases.
+func ParsePlatform(s string) (ocispec.Platform, error) { return plan.ParsePlatform(s) }
+
+// Targets lists the stages of the recipe that a build would read.
+func Targets(ctx context.Context, o Options) ([]TargetInfo, error) {
+	r, err := Read(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return plan.Targets(r)
+}
