@@ -140,6 +140,9 @@ func (s *Store) layerForm(ctx context.Context, d digest.Digest, f ManifestForm) 
 		if known.Compressor != "" || f.Force {
 			continue
 		}
+		if known.Descriptor.MediaType == ocispec.MediaTypeImageLayer && f.Compression.Algorithm != compress.None {
+			continue // a plain tar, from an import or a Docker archive: nobody wants that on the wire
+		}
 		if _, err := s.StatBlob(known.Descriptor.Digest); err == nil {
 			return layerType(plain(known.Descriptor), f.Docker)
 		}

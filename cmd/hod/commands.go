@@ -13,6 +13,7 @@ func groups() []group {
 	return []group{
 		{"Images", []*cli.Command{
 			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
+			saveCommand(), loadCommand(), exportCommand(),
 		}},
 		{"Registries", []*cli.Command{
 			pullCommand(), pushCommand(), loginCommand(), logoutCommand(), tagsCommand(), serveCommand(),

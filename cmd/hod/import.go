@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"time"
+	"strings"
 
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/layers"
@@ -20,104 +18,125 @@ import (
 func importCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "import",
-		Usage:     "Make an image of a file system's tar",
+		Usage:     "Make an image of a tar of files",
 		ArgsUsage: "FILE|- [NAME]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "platform", Usage: "os/architecture[/variant] of the image"},
-			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "comment in the image's history"},
+			&cli.StringSliceFlag{Name: "change", Aliases: []string{"c"}, Usage: `apply an instruction of a recipe, such as 'CMD ["sh"]'`},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "the comment in the image's history"},
+			&cli.StringFlag{Name: "platform", Usage: "what the files are for: os/architecture[/variant]"},
 		},
-		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, 2); err != nil {
-				return err
-			}
-			return withStore(c, func(s *layers.Store) error {
-				img, err := importFile(c, s)
-				if err != nil {
-					return err
-				}
-				if name := c.Args().Get(1); name != "" {
-					if err := s.Tag(c.Context, name, descriptorOf(img)); err != nil {
-						return err
-					}
-				}
-				_, err = fmt.Fprintln(c.App.Writer, img.ID)
-				return err
-			})
-		},
+		Action: importFiles,
 	}
 }
 
-// importFile takes the tar, plain or compressed, as the only layer of an image.
-func importFile(c *cli.Context, s *layers.Store) (*layers.Image, error) {
-	platform := layers.HostPlatform()
-	if v := c.String("platform"); v != "" {
-		var err error
-		if platform, err = builder.ParsePlatform(v); err != nil {
-			return nil, err
-		}
+func importFiles(c *cli.Context) error {
+	if err := arguments(c, 1, 2); err != nil {
+		return err
 	}
-	if name := c.Args().Get(1); name != "" {
-		if _, err := layers.ParseName(name); err != nil {
-			return nil, err
-		}
-	}
-	var r io.Reader = c.App.Reader
-	if file := c.Args().First(); file != "-" {
-		f, err := os.Open(file)
+	return withStore(c, func(s *layers.Store) error {
+		open, done, err := reopenable(c.Args().First(), c.App.Reader)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		defer f.Close()
-		r = f
+		defer done()
+		layer, err := s.IngestFile(c.Context, open, "")
+		if err != nil {
+			return withHint(err, "hod import takes a tar of files, plain or compressed by gzip or zstd")
+		}
+		img, err := putImported(c, s, layer.DiffID)
+		if err != nil {
+			return err
+		}
+		if changes := c.StringSlice("change"); len(changes) > 0 {
+			if img, err = change(c, s, img, changes); err != nil {
+				return err
+			}
+		}
+		if name := c.Args().Get(1); name != "" {
+			if err := s.Tag(c.Context, name, descriptorOf(img)); err != nil {
+				return err
+			}
+		}
+		_, err = fmt.Fprintln(c.App.Writer, img.ID)
+		return err
+	})
+}
+
+// reopenable gives a file that can be read twice; standard input is put aside.
+func reopenable(name string, stdin io.Reader) (open func() (io.ReadCloser, error), done func(), err error) {
+	if name != "-" {
+		return func() (io.ReadCloser, error) { return os.Open(name) }, func() {}, nil
 	}
-	info, err := importLayer(c.Context, s, r)
+	f, err := os.CreateTemp("", "hod-import-")
 	if err != nil {
-		return nil, fmt.Errorf("import %s: %w", c.Args().First(), err)
+		return nil, nil, err
 	}
-	created := time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
-	image := ocispec.Image{Created: &created, Platform: platform,
-		RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{info.DiffID}},
-		History: []ocispec.History{{Created: &created, Comment: c.String("message")}}}
-	config, err := json.Marshal(image)
+	os.Remove(f.Name())
+	size, err := io.Copy(f, stdin)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("read standard input: %w", err)
+	}
+	return func() (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(f, 0, size)), nil
+	}, func() { f.Close() }, nil
+}
+
+// importedAt is the time of imported images: the same files are the same image.
+const importedAt = "1980-01-01T00:00:00Z"
+
+// putImported makes an image of one layer, with no more in its config than is known.
+func putImported(c *cli.Context, s *layers.Store, diffID digest.Digest) (*layers.Image, error) {
+	platform := layers.HostPlatform()
+	if p, err := parsePlatform(c.String("platform")); err != nil {
+		return nil, err
+	} else if p != nil {
+		platform = *p
+	}
+	config := map[string]any{
+		"architecture": platform.Architecture, "os": platform.OS, "created": importedAt, "config": map[string]any{},
+		"rootfs":  map[string]any{"type": "layers", "diff_ids": []digest.Digest{diffID}},
+		"history": []map[string]any{{"created": importedAt, "comment": c.String("message")}},
+	}
+	if platform.Variant != "" {
+		config["variant"] = platform.Variant
+	}
+	raw, err := json.Marshal(config)
 	if err != nil {
 		return nil, err
 	}
-	return s.PutImage(c.Context, config, layers.Chain{info.DiffID}, layers.PutImageOptions{Built: time.Now(), Source: c.Args().First()})
+	return s.PutImage(c.Context, raw, layers.Chain{diffID}, layers.PutImageOptions{Source: "import"})
 }
 
-// importLayer keeps the bytes as they are and unpacks them.
-func importLayer(ctx context.Context, s *layers.Store, r io.Reader) (info layers.LayerInfo, err error) {
-	head := make([]byte, 6)
-	n, err := io.ReadFull(r, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return info, err
+// changeable are the instructions that change an image's config alone.
+var changeable = []string{"CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
+
+// change applies instructions by building a recipe of them.
+func change(c *cli.Context, s *layers.Store, img *layers.Image, changes []string) (*layers.Image, error) {
+	var recipe bytes.Buffer
+	fmt.Fprintln(&recipe, "FROM base")
+	for _, line := range changes {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if !containsFold(changeable, word) || strings.ContainsAny(line, "\n\r") {
+			return nil, withHint(fmt.Errorf("--change %q cannot be applied", line), "there are "+strings.Join(changeable, ", "))
+		}
+		fmt.Fprintln(&recipe, line)
 	}
-	media := ocispec.MediaTypeImageLayer
-	switch {
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		media = ocispec.MediaTypeImageLayerGzip
-	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
-		media = ocispec.MediaTypeImageLayerZstd
-	case bytes.HasPrefix(head, []byte("BZh")), bytes.HasPrefix(head, []byte("\xfd7zXZ")):
-		return info, errors.New("only plain, gzip and zstd archives can be layers")
-	}
-	w, err := s.CreateBlob(layers.BlobOptions{})
+	res, err := builder.Build(c.Context, builder.Options{
+		Store: s, Images: pinned{img}, Context: "-", Stdin: &recipe,
+		Platforms: []ocispec.Platform{img.Platform},
+	})
 	if err != nil {
-		return info, err
+		return nil, err
 	}
-	defer w.Close()
-	if _, err := io.Copy(w, io.MultiReader(bytes.NewReader(head[:n]), r)); err != nil {
-		return info, err
+	return res.Images[0].Image, nil
+}
+
+func containsFold(list []string, word string) bool {
+	for _, w := range list {
+		if strings.EqualFold(w, word) {
+			return true
+		}
 	}
-	desc, err := w.Commit(ctx)
-	if err != nil {
-		return info, err
-	}
-	desc.MediaType = media
-	blob, err := s.OpenBlob(desc.Digest)
-	if err != nil {
-		return info, err
-	}
-	defer func() { err = errors.Join(err, blob.Close()) }()
-	return s.IngestBlob(ctx, desc, blob, "", layers.IngestOptions{})
+	return false
 }

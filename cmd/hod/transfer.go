@@ -52,7 +52,6 @@ func (t *transfer) event(e registry.Event) {
 	fmt.Fprintf(t.c.App.ErrWriter, "%s: %s\n", shortID(e.ID), word)
 }
 
-
 // registryHint says what to do about the usual refusals.
 func registryHint(err error, n layers.Name) error {
 	var status *registry.StatusError

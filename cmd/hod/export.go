@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/hodbuild/hod/builder"
+	"github.com/hodbuild/hod/layers"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/urfave/cli/v2"
+)
+
+// pinned is a source of images in which every name means one image of the store.
+type pinned struct{ image *layers.Image }
+
+// Resolve gives the one image.
+func (p pinned) Resolve(_ context.Context, name string, _ ocispec.Platform, _ bool) (*builder.BaseImage, error) {
+	return &builder.BaseImage{Name: name, Digest: p.image.ID, Config: p.image.Config, Chain: p.image.Chain}, nil
+}
+
+// Fetch has nothing to do.
+func (pinned) Fetch(context.Context, *builder.BaseImage) error { return nil }
+
+func exportCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "export",
+		Usage:     "Write the files of an image, its layers as one, as a tar",
+		ArgsUsage: "IMAGE",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write this file; standard output if left out"},
+			&cli.StringFlag{Name: "platform", Usage: "choose from an image of many platforms"},
+		},
+		Action: export,
+	}
+}
+
+func export(c *cli.Context) error {
+	if err := arguments(c, 1, 1); err != nil {
+		return err
+	}
+	return withStore(c, func(s *layers.Store) error { return exportImage(c, s) })
+}
+
+// exportImage is a build of nothing but FROM, with a tar as its output.
+func exportImage(c *cli.Context, s *layers.Store) error {
+	p, err := parsePlatform(c.String("platform"))
+	if err != nil {
+		return err
+	}
+	img, err := s.Resolve(c.Args().First(), p)
+	if err != nil {
+		return err
+	}
+	return toFile(c, c.String("output"), func(w io.Writer) error {
+		_, err := builder.Build(c.Context, builder.Options{
+			Store: s, Images: pinned{img}, Context: "-", Stdin: strings.NewReader("FROM base\n"),
+			Platforms: []ocispec.Platform{img.Platform}, Outputs: []builder.Output{{Type: "tar", Dest: "-", Stdout: w}},
+		})
+		return err
+	})
+}

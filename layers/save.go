@@ -1,0 +1,137 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hodbuild/hod/layers/archive"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Save writes images by name or ID into a sink, each under the name that it was
+// asked for. An index goes with all its platforms that are here; p, if set,
+// takes one of them. The caller closes the sink.
+func (s *Store) Save(ctx context.Context, to *archive.Sink, names []string, p *ocispec.Platform) error {
+	for _, name := range names {
+		if err := s.save(ctx, to, name, p); err != nil {
+			return fmt.Errorf("save %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) save(ctx context.Context, to *archive.Sink, name string, p *ocispec.Platform) error {
+	target, err := s.saveTarget(ctx, to, name, p)
+	if err != nil {
+		return err
+	}
+	var names []archive.Name
+	var tags []string
+	if n, err := ParseName(name); err == nil && n.Tag != "" && n.Digest == "" {
+		if _, err := s.reference(n); err == nil { // not the prefix of an ID
+			names = append(names, archive.Name{Full: n.String(), Ref: n.Familiar()})
+			tags = append(tags, n.Familiar())
+		}
+	}
+	to.Add(target, names...)
+	img, err := s.Resolve(target.Digest.String(), p)
+	if errors.Is(err, ErrNotFound) { // of other platforms only: manifest.json cannot say that
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, raw, err := s.Manifest(ctx, img, ManifestForm{})
+	if err != nil {
+		return err
+	}
+	m, err := ParseManifest("", raw)
+	if err != nil {
+		return err
+	}
+	var blobs []digest.Digest
+	for _, l := range m.Layers {
+		blobs = append(blobs, l.Digest)
+	}
+	to.AddDocker(m.Config.Digest, blobs, tags)
+	return nil
+}
+
+// saveTarget puts what a name means and gives what to list for it.
+func (s *Store) saveTarget(ctx context.Context, to *archive.Sink, name string, p *ocispec.Platform) (ocispec.Descriptor, error) {
+	if target, err := s.ResolveDescriptor(name); err == nil && p == nil {
+		if raw, err := s.ReadManifest(target.Digest); err == nil {
+			if m, err := ParseManifest("", raw); err == nil && m.IsIndex() {
+				return target, s.saveIndex(ctx, to, target, raw, m, 0)
+			}
+		}
+	}
+	img, err := s.Resolve(name, p)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc, raw, err := s.Manifest(ctx, img, ManifestForm{})
+	if err != nil {
+		return desc, err
+	}
+	return desc, s.saveManifest(ctx, to, desc, raw)
+}
+
+func (s *Store) saveIndex(ctx context.Context, to *archive.Sink, desc ocispec.Descriptor, raw []byte, m *Manifest, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("indexes lie more than %d deep in each other", maxDepth)
+	}
+	for _, c := range m.Manifests {
+		child, err := s.ReadManifest(c.Digest)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		cm, err := ParseManifest(c.MediaType, child)
+		if err != nil {
+			return err
+		}
+		if cm.IsIndex() {
+			err = s.saveIndex(ctx, to, plain(c), child, cm, depth+1)
+		} else {
+			err = s.saveManifest(ctx, to, plain(c), child)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.saveBlob(to, desc)
+}
+
+// saveManifest puts a manifest behind its blobs.
+func (s *Store) saveManifest(ctx context.Context, to *archive.Sink, desc ocispec.Descriptor, raw []byte) error {
+	m, err := ParseManifest(desc.MediaType, raw)
+	if err != nil {
+		return err
+	}
+	for _, d := range append(m.Layers, m.Config) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.saveBlob(to, d); err != nil {
+			return err
+		}
+	}
+	return s.saveBlob(to, desc)
+}
+
+func (s *Store) saveBlob(to *archive.Sink, desc ocispec.Descriptor) error {
+	if to.Has(desc.Digest) {
+		return nil
+	}
+	b, err := s.OpenBlob(desc.Digest)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return to.Put(desc, b.Verified())
+}
