@@ -52,8 +52,9 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 		return u, fmt.Errorf("count disk usage: %w", err)
 	}
 	u.Other.Bytes += n
-	u.Cache.Reclaimable = u.Cache.Bytes
-	u.Other.Reclaimable = max(0, u.Other.Reclaimable)
+	if u.Cache.Count > 0 {
+		u.Cache.Reclaimable = u.Cache.Bytes
+	}
 	for _, k := range []KindUsage{u.Images, u.Containers, u.Volumes, u.Cache, u.Other} {
 		u.Total += k.Bytes
 	}

@@ -43,7 +43,13 @@ func (s *Store) why(ctx context.Context, object string) ([]string, error) {
 	var lines []string
 	m.paths(d, short(d), map[digest.Digest]bool{}, &lines)
 	slices.Sort(lines)
-	return slices.Compact(lines), nil
+	lines = slices.Compact(lines)
+	// That an image is listed keeps it only until a prune: told when nothing else does.
+	listed := func(l string) bool { return strings.HasPrefix(l, "image ") }
+	if slices.ContainsFunc(lines, func(l string) bool { return !listed(l) }) {
+		lines = slices.DeleteFunc(lines, listed)
+	}
+	return lines, nil
 }
 
 // livingLeases marks what other live processes hold.

@@ -18,6 +18,9 @@ func groups() []group {
 		{"Registries", []*cli.Command{
 			pullCommand(), pushCommand(), loginCommand(), logoutCommand(), tagsCommand(), serveCommand(),
 		}},
+		{"Store", []*cli.Command{
+			dfCommand(), pruneCommand(), fsckCommand(), whyCommand(),
+		}},
 		{"hod", []*cli.Command{
 			versionCommand(), completionCommand(),
 		}},

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/urfave/cli/v2"
+)
+
+func fsckCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "fsck",
+		Usage:  "Hash everything in the store again and follow every name",
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "repair", Usage: "drop what is damaged; it comes back when it is pulled or built again"}},
+		Action: fsck,
+	}
+}
+
+func fsck(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	return withStore(c, func(s *layers.Store) error {
+		r, err := s.Check(c.Context, layers.CheckOptions{Repair: c.Bool("repair")})
+		if err != nil {
+			return err
+		}
+		open := 0
+		for _, p := range r.Problems {
+			end := "; " + p.Remedy
+			if p.Repaired {
+				end = " (dropped; " + p.Remedy + ")"
+			} else {
+				open++
+			}
+			if _, err := fmt.Fprintf(c.App.Writer, "%s: %s%s\n", p.Object, p.What, end); err != nil {
+				return err
+			}
+		}
+		if _, err := fmt.Fprintf(c.App.Writer, "%d blobs, %d layers, %d images, %d names, %s hashed, %d problems\n",
+			r.Blobs, r.Layers, r.Images, r.References, humanSize(r.Bytes), len(r.Problems)); err != nil {
+			return err
+		}
+		if open > 0 {
+			return withHint(fmt.Errorf("the store has %d problems", open), "hod fsck --repair drops what is damaged")
+		}
+		return nil
+	})
+}
