@@ -101,6 +101,7 @@ type compiler struct {
 	userns  bool
 	private map[uint64]bool // flags of namespaces that are new
 	cgroup  bool            // unshare the cgroup namespace after the gate
+	joining bool            // the sandbox is another process's
 	proc    any             // descriptor of the new proc, when there is one
 }
 
@@ -208,10 +209,7 @@ func pipe() (*os.File, *os.File, error) {
 // gate makes the child wait for the parent, then become root of its user
 // namespace.
 func (c *compiler) gate() error {
-	fd := int(c.syncR.Fd())
-	e := c.call("wait for the parent", unix.SYS_READ, fd, make([]byte, 8), 1)
-	e.jump = c.here() + 1
-	c.entries = append(c.entries, entry{kind: kindFail, what: "wait for the parent", args: [6]any{int(unix.ECANCELED)}, out: -1, onError: -1, jump: -1})
+	c.awaitParent()
 	if c.userns {
 		c.call("become group 0 of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 		c.call("become user 0 of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
@@ -233,6 +231,14 @@ func (c *compiler) gate() error {
 	c.call("clear the file mode mask", unix.SYS_UMASK, 0)
 	c.call("make mounts private", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 	return nil
+}
+
+// awaitParent makes the child wait until Release; a parent that is gone ends it.
+func (c *compiler) awaitParent() {
+	fd := int(c.syncR.Fd())
+	e := c.call("wait for the parent", unix.SYS_READ, fd, make([]byte, 8), 1)
+	e.jump = c.here() + 1
+	c.entries = append(c.entries, entry{kind: kindFail, what: "wait for the parent", args: [6]any{int(unix.ECANCELED)}, out: -1, onError: -1, jump: -1})
 }
 
 // inherit keeps a descriptor open in the child.

@@ -148,7 +148,12 @@ func (c *compiler) workingFolder() error {
 	}
 	first := c.here()
 	what := "enter working folder " + cwd
-	fd := c.result(c.open(what, path.Clean(cwd), unix.O_PATH|unix.O_DIRECTORY, false).accept(unix.ENOENT))
+	fd := c.result(c.open(what, path.Clean(cwd), unix.O_PATH|unix.O_DIRECTORY, false))
+	if c.joining {
+		c.call(what, unix.SYS_FCHDIR, fd)
+		return nil
+	}
+	c.entries[first].accept(unix.ENOENT)
 	c.create(path.Clean(cwd), false, false)
 	e := c.open(what, path.Clean(cwd), unix.O_PATH|unix.O_DIRECTORY, false)
 	e.out = fd

@@ -84,10 +84,11 @@ type Program struct {
 	doneR   *os.File // end of file here means that execve happened
 	doneW   *os.File
 	console *os.File // parent's side of the socket that carries the terminal
+	child   slot     // of a joining program: the process that it leaves
 	shift   int      // entries in front of the table, see prologue
 }
 
-func newProgram() *Program { return &Program{} }
+func newProgram() *Program { return &Program{child: -1} }
 
 // String lists the system calls in the order in which the child performs them.
 func (p *Program) String() string {

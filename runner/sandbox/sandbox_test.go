@@ -173,3 +173,65 @@ func TestLeaksNoDescriptor(t *testing.T) {
 		t.Errorf("descriptors %v, %v", got, err) // 3 is ls's own
 	}
 }
+
+func TestJoin(t *testing.T) {
+	root := busyboxRoot(t)
+	for name, maps := range map[string][]Range{"root": nil, "userns": {{0, 500000, 65536}}} {
+		for _, terminal := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				p, err := Compile(Options{Spec: testSpec("sleep", "100"), Root: Root{Source: root}, UIDs: maps, GIDs: maps, Die: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				first, err := Start(context.Background(), p, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer first.Close()
+				if err := first.Release(); err != nil {
+					t.Fatal(err)
+				}
+				out := joinAndRead(t, first.PID(), terminal)
+				if !strings.HasPrefix(out, "box\nuid=0") || !strings.Contains(out, "sleep") {
+					t.Errorf("got %q", out)
+				}
+				first.Kill()
+				if status, err := first.Wait(); err != nil || !status.Signaled() {
+					t.Errorf("ended with %v, %v", status, err)
+				}
+			})
+		}
+	}
+}
+
+func joinAndRead(t *testing.T, pid int, terminal bool) string {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	process := testSpec("sh", "-c", "hostname; id; cat /proc/1/cmdline; exit 9").Process
+	p, err := CompileJoin(JoinOptions{PID: pid, Process: process, Stdout: w, Terminal: terminal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Start(context.Background(), p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := second.Release(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	from := io.Reader(r)
+	if terminal {
+		from = second.Console()
+	}
+	out, _ := io.ReadAll(from)
+	if status, err := second.Wait(); err != nil || status.ExitStatus() != 9 {
+		t.Errorf("ended with %v, %v", status, err)
+	}
+	return strings.ReplaceAll(string(out), "\r", "")
+}

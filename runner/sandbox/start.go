@@ -64,11 +64,13 @@ var (
 type Process struct {
 	pid     int
 	pidfd   *os.File
+	left    *os.File // of a joining program, the pidfd of the process that stays
 	program *Program
 	report  *report
 	page    []byte
 	console *os.File
 	exited  chan struct{}
+	joined  chan struct{} // closed when pid is that of the process that stays
 	status  syscall.WaitStatus
 	waitErr error
 	release sync.Once
@@ -88,7 +90,7 @@ func Start(ctx context.Context, p *Program, netns *os.File) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map report page: %w", err)
 	}
-	proc := &Process{program: p, page: page, report: (*report)(unsafe.Pointer(unsafe.SliceData(page))), exited: make(chan struct{})}
+	proc := &Process{program: p, page: page, report: (*report)(unsafe.Pointer(unsafe.SliceData(page))), exited: make(chan struct{}), joined: make(chan struct{})}
 	started := make(chan error)
 	go proc.own(started, netns)
 	if err := <-started; err != nil {
@@ -117,17 +119,30 @@ func (p *Process) own(started chan<- error, netns *os.File) {
 		started <- err
 		return
 	}
+	pid := p.pid
 	started <- nil
-	for {
-		_, err := syscall.Wait4(p.pid, &p.status, 0, nil)
-		if err != syscall.EINTR {
-			p.waitErr = err
-			break
+	p.waitErr = p.await(pid)
+	if c := p.program.child; c >= 0 && p.report.slots[c] != 0 {
+		pid = int(p.report.slots[c])
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			p.pid, p.left = pid, os.NewFile(uintptr(fd), "pidfd")
 		}
+		close(p.joined)
+		p.waitErr = p.await(pid)
+	} else {
+		close(p.joined)
 	}
 	close(p.exited)
 	if netns == nil {
 		runtime.UnlockOSThread()
+	}
+}
+
+func (p *Process) await(pid int) error {
+	for {
+		if _, err := syscall.Wait4(pid, &p.status, 0, nil); err != syscall.EINTR {
+			return err
+		}
 	}
 }
 
@@ -279,6 +294,13 @@ func (p *Process) run() error {
 	}
 	p.program.doneR.Read(make([]byte, 1)) // end of file: execve happened or the child is gone
 	defer p.program.Close()
+	if p.program.child >= 0 {
+		<-p.joined
+		if p.left != nil {
+			p.pidfd.Close()
+			p.pidfd = p.left
+		}
+	}
 	if i := p.report.failed; i != 0 {
 		step := "close descriptors"
 		if n := int(i) - 1 - p.program.shift; n >= 0 && n < len(p.program.entries) {

@@ -1,0 +1,108 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// JoinOptions describe a process that joins a running sandbox.
+type JoinOptions struct {
+	PID     int // a process of the sandbox, as the caller sees it
+	Process *specs.Process
+	Filter  []byte
+	// Unprivileged says that the caller is not root on this machine.
+	Unprivileged          bool
+	Stdin, Stdout, Stderr *os.File
+	Terminal              bool
+	Die                   bool
+}
+
+// CompileJoin makes the table of a process that enters the namespaces of
+// another. The child that enters them forks once, because a process namespace
+// is entered by children only; the second child becomes the caller's own (as if
+// it had cloned it) and the first one ends.
+func CompileJoin(o JoinOptions) (*Program, error) {
+	if o.Process == nil || len(o.Process.Args) == 0 {
+		return nil, errors.New("join sandbox: no program given")
+	}
+	spec := &specs.Spec{Process: o.Process, Linux: &specs.Linux{}}
+	c := &compiler{
+		Program: newProgram(), spec: spec, private: map[uint64]bool{}, joining: true,
+		o: Options{
+			Spec: spec, Filter: o.Filter, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
+			Terminal: o.Terminal, Die: o.Die, Unprivileged: o.Unprivileged,
+		},
+	}
+	enter := func() error { return c.enter(o.PID) }
+	for _, step := range []func() error{c.rlimits, c.pipes, c.descriptors, enter, c.terminal, c.workingFolder, c.privilege, c.execute} {
+		if err := step(); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	return c.Program, nil
+}
+
+// enter makes the child undumpable before it is seen inside, so that a process
+// of the sandbox cannot trace it or look into its descriptors (CVE-2016-9962).
+func (c *compiler) enter(pid int) error {
+	flags, err := differing(pid)
+	if err != nil {
+		return err
+	}
+	target, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("join sandbox of process %d: %w", pid, err)
+	}
+	f := os.NewFile(uintptr(target), "pidfd")
+	c.own = append(c.own, f)
+	c.inherit(f)
+	c.awaitParent()
+	c.call("hide from the sandbox", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	c.call("join the sandbox", unix.SYS_SETNS, target, int(flags))
+	if flags&unix.CLONE_NEWUSER != 0 {
+		c.call("become group 0 of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
+		c.call("become user 0 of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
+	}
+	fork := c.call("enter the process namespace", unix.SYS_CLONE, int(unix.CLONE_PARENT|uint64(unix.SIGCHLD)), 0, 0, 0, 0)
+	c.child = c.result(fork)
+	at := c.here() - 1
+	over := c.jump("the second child goes on")
+	c.entries[at].jump = c.here()
+	c.call("leave the second child to the caller", unix.SYS_EXIT_GROUP, 0)
+	c.entries[over].jump = c.here()
+	c.call("hide from the sandbox", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	c.call("start a session", unix.SYS_SETSID)
+	c.call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).accept(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
+	return nil
+}
+
+// differing are the clone flags of the namespaces of pid that are not ours.
+func differing(pid int) (uint64, error) {
+	var flags uint64
+	for _, n := range []struct {
+		file string
+		flag uint64
+	}{
+		{"user", unix.CLONE_NEWUSER}, {"mnt", unix.CLONE_NEWNS}, {"pid", unix.CLONE_NEWPID}, {"net", unix.CLONE_NEWNET},
+		{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"cgroup", unix.CLONE_NEWCGROUP},
+	} {
+		theirs, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/" + n.file)
+		if err != nil {
+			return 0, fmt.Errorf("join sandbox of process %d: %w", pid, err)
+		}
+		ours, err := os.Readlink("/proc/self/ns/" + n.file)
+		if err != nil {
+			return 0, fmt.Errorf("join sandbox: %w", err)
+		}
+		if theirs != ours {
+			flags |= n.flag
+		}
+	}
+	return flags, nil
+}
