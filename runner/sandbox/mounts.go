@@ -18,7 +18,6 @@ type gathered struct {
 	fd     any  // int or slot
 	file   bool // a single file
 	strict bool // no symlink on the way to the target
-	recRO  bool
 }
 
 const (

@@ -89,9 +89,7 @@ func collect(p *specs.LinuxSeccomp) (map[uint32][]specs.LinuxSyscall, error) {
 			if !ok {
 				continue
 			}
-			for _, part := range alternatives(r) {
-				out[nr] = append(out[nr], part)
-			}
+			out[nr] = append(out[nr], alternatives(r)...)
 		}
 	}
 	return out, nil
