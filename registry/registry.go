@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry/auth"
 )
 
 // Options say how a client reaches registries.
@@ -52,6 +53,7 @@ type Event struct {
 type Client struct {
 	o    Options
 	base http.RoundTripper
+	auth auth.Files
 }
 
 // New makes a client.
@@ -64,7 +66,9 @@ func New(o Options) *Client {
 	t.MaxIdleConnsPerHost = 8
 	t.MaxResponseHeaderBytes = 1 << 20
 	t.DisableCompression = true // a transparent gzip would hide the bytes that the digest is of
-	return &Client{o: o, base: t}
+	c := &Client{o: o, auth: auth.Default()}
+	c.base = &guard{inner: t, plain: c.plain}
+	return c
 }
 
 func (c *Client) event(e Event) {
@@ -114,7 +118,7 @@ func (c *Client) dial(ctx context.Context, n layers.Name, write bool, also ...st
 	if err != nil {
 		return nil, err
 	}
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repo)
+	who, err := authn.Resolve(ctx, c.auth, repo)
 	if err != nil {
 		return nil, fmt.Errorf("credentials for %s: %w", n.Registry, err)
 	}
@@ -127,12 +131,12 @@ func (c *Client) dial(ctx context.Context, n layers.Name, write bool, also ...st
 			scopes = append(scopes, other.Scope(transport.PullScope))
 		}
 	}
-	t, err := transport.NewWithContext(ctx, repo.Registry, auth, c.base, scopes)
+	t, err := transport.NewWithContext(ctx, repo.Registry, who, c.base, scopes)
 	if err != nil {
 		return nil, dialError(n.Registry, err)
 	}
 	hc := &http.Client{Transport: t, CheckRedirect: limitRedirects}
-	return &session{c: c, http: hc, base: repo.Scheme() + "://" + repo.RegistryStr(), repo: n.Repository}, nil
+	return &session{c: c, http: hc, base: c.scheme(n.Registry) + "://" + repo.RegistryStr(), repo: n.Repository}, nil
 }
 
 // dialError tells a refusal from a registry that is not there.
@@ -158,6 +162,15 @@ func limitRedirects(req *http.Request, via []*http.Request) error {
 		return errors.New("redirect from https to " + req.URL.Scheme)
 	}
 	return nil
+}
+
+// scheme is how a host is spoken to as far as is known before it answers: a
+// loopback registry that has TLS is spoken to with TLS all the same.
+func (c *Client) scheme(host string) string {
+	if c.plain(host) {
+		return "http"
+	}
+	return "https"
 }
 
 // plain says whether a host is spoken to without TLS.

@@ -120,10 +120,15 @@ func logoutCommand() *cli.Command {
 				return err
 			}
 			host := registryOf(c)
-			if err := newClient(c).Logout(host); err != nil {
+			had, err := newClient(c).Logout(c.Context, host)
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(c.App.Writer, "Removing login credentials for %s\n", host)
+			if !had {
+				_, err = fmt.Fprintf(c.App.Writer, "Not logged in to %s\n", host)
+				return err
+			}
+			_, err = fmt.Fprintf(c.App.Writer, "Removing login credentials for %s\n", host)
 			return err
 		},
 	}

@@ -90,7 +90,7 @@ func call(ctx context.Context, helper, verb string, in []byte) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, helperTime)
 	defer cancel()
-	out := &bounded{left: helperOutput}
+	out := &bounded{left: helperOutput, full: cancel}
 	cmd := exec.CommandContext(ctx, path, verb)
 	cmd.Stdin, cmd.Stdout = bytes.NewReader(in), out
 	cmd.WaitDelay = time.Second // a helper's child may keep the pipe open
@@ -117,14 +117,16 @@ func (e *missingHelper) Hint() string {
 	return fmt.Sprintf("install docker-credential-%s, or take it out of credsStore and credHelpers in config.json", e.helper)
 }
 
-// bounded is a buffer that refuses more than it is for.
+// bounded is a buffer that refuses more than it is for, and says so.
 type bounded struct {
 	bytes.Buffer
 	left int
+	full func()
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.left -= len(p); b.left < 0 {
+		b.full()
 		return 0, errors.New("too much output")
 	}
 	return b.Buffer.Write(p)
