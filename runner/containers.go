@@ -67,6 +67,10 @@ func (cs *Containers) publish(c *Container) error {
 		return err
 	}
 	lock.Close()
+	// What collection must keep for this container.
+	if err := writeJSON(c.file("roots.json"), []string{c.ImageID}); err != nil {
+		return err
+	}
 	if err := c.saveState(&State{Status: StatusCreated}); err != nil {
 		return err
 	}

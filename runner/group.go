@@ -37,27 +37,6 @@ func (g groups) String() string {
 	return strings.Join(parts, ";")
 }
 
-// find is the folder of the hierarchy that has the controller.
-func (g groups) find(controller string) string {
-	if p, ok := g[controller]; ok {
-		return p
-	}
-	return g["unified"]
-}
-
-// read returns a control file's content, "" when the controller is not there.
-func (g groups) read(controller, v1, v2 string) string {
-	if p, ok := g[controller]; ok {
-		b, _ := os.ReadFile(filepath.Join(p, v1))
-		return strings.TrimSpace(string(b))
-	}
-	if p, ok := g["unified"]; ok && v2 != "" {
-		b, _ := os.ReadFile(filepath.Join(p, v2))
-		return strings.TrimSpace(string(b))
-	}
-	return ""
-}
-
 // pids are the processes in the groups, those of sub-groups too.
 func (g groups) pids() []int {
 	seen := map[int]bool{}

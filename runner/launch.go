@@ -2,8 +2,17 @@ package runner
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"syscall"
 
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/runner/cgroup"
+	"github.com/hodbuild/hod/runner/sandbox"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,4 +31,288 @@ type running struct {
 	signal func(unix.Signal) error
 	// exec runs a health check and returns its exit code and output.
 	exec func(ctx context.Context, args []string) (int, []byte, error)
+}
+
+// NewLauncher starts containers from the images of a store.
+func NewLauncher(store *layers.Store) Launcher {
+	return func(ctx context.Context, c *Container) (*running, error) {
+		l := &launch{store: store, c: c, o: c.Options}
+		r, err := l.start(ctx)
+		if err != nil {
+			l.undo()
+			return nil, startError(err)
+		}
+		return r, nil
+	}
+}
+
+// startError gives an error the exit code that docker has for it.
+func startError(err error) error {
+	switch {
+	case errors.Is(err, sandbox.ErrNotFound):
+		return &ExitError{Code: 127, Err: err}
+	case errors.Is(err, sandbox.ErrNotExecutable):
+		return &ExitError{Code: 126, Err: err}
+	}
+	return err
+}
+
+// launch is one start of a container: what was made so far, in the order in
+// which undo takes it away again.
+type launch struct {
+	store *layers.Store
+	c     *Container
+	o     ContainerOptions
+
+	ids     *idMap
+	root    rootfs.Mount
+	spec    *specs.Spec
+	user    User
+	group   *cgroup.Group
+	process *sandbox.Process
+	net     *connection
+	pipes   pipes
+}
+
+// pipes are the process's ends (child) and ours.
+type pipes struct {
+	child  [3]*os.File
+	parent [3]*os.File
+}
+
+// undo takes away whatever was made. Each part may be missing.
+func (l *launch) undo() error {
+	var errs []error
+	if l.process != nil {
+		l.process.Kill()
+		l.process.Wait()
+		l.process.Close()
+	}
+	if l.net != nil {
+		errs = append(errs, l.net.close())
+	}
+	if l.group != nil {
+		errs = append(errs, l.group.Destroy())
+	}
+	errs = append(errs, l.root.Close())
+	if l.ids != nil {
+		l.ids.close()
+	}
+	l.pipes.close()
+	return errors.Join(errs...)
+}
+
+func (p *pipes) close() {
+	for i := range 3 {
+		for _, f := range []*os.File{p.child[i], p.parent[i]} {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}
+}
+
+func (l *launch) start(ctx context.Context) (*running, error) {
+	for _, step := range []func(context.Context) error{
+		l.mapIDs, l.mountRoot, l.makeSpec, l.makePipes, l.makeGroup, l.clone, l.connect, l.release,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	r := &running{
+		pid: l.process.PID(), console: l.process.Console(), network: &l.net.state,
+		stdin: l.pipes.parent[0], stdout: l.pipes.parent[1], stderr: l.pipes.parent[2],
+		wait: l.wait, signal: l.process.Signal,
+	}
+	if l.group != nil {
+		r.cgroup = groups(l.group.Paths()).String()
+	}
+	for i := range 3 {
+		if f := l.pipes.child[i]; f != nil {
+			f.Close()
+			l.pipes.child[i] = nil
+		}
+		l.pipes.parent[i] = nil // the monitor's now
+	}
+	return r, nil
+}
+
+func (l *launch) mapIDs(context.Context) (err error) {
+	l.ids, err = newIDMap(&l.o)
+	return err
+}
+
+// mountRoot shows the image with the container's own writable layer above it.
+func (l *launch) mountRoot(ctx context.Context) error {
+	var chain layers.Chain
+	for _, d := range l.c.Chain {
+		chain = append(chain, digest.Digest(d))
+	}
+	for _, dir := range []string{"upper", "work", "empty"} {
+		if err := os.Mkdir(l.c.file(dir), 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("make writable layer: %w", err)
+		}
+	}
+	o := layers.OverlayOptions{Dir: l.c.Dir, Volatile: l.o.AutoRemove}
+	if !l.ids.unprivileged {
+		o.UIDs, o.GIDs = l.ids.ranges, l.ids.gids
+	}
+	var err error
+	l.root, err = l.store.Overlay(ctx, chain, o)
+	return err
+}
+
+// makeSpec makes the runtime specification, with the user looked up in the
+// container's own files.
+func (l *launch) makeSpec(ctx context.Context) error {
+	if err := l.resolveNames(ctx); err != nil {
+		return err
+	}
+	if err := l.writeFiles(); err != nil {
+		return err
+	}
+	if err := l.bindVolumes(ctx); err != nil {
+		return err
+	}
+	var err error
+	if l.spec, err = Spec(l.c.Config, l.o); err != nil {
+		return err
+	}
+	want := l.o.User
+	if want == "" {
+		want = l.c.Config.User
+	}
+	if l.user, err = LookupUser(l.readFile(ctx), want, l.o.GroupAdd); err != nil {
+		return err
+	}
+	SetUser(l.spec, l.user)
+	return nil
+}
+
+// readFile reads a small file of the container's root without a process in it.
+func (l *launch) readFile(ctx context.Context) func(string) ([]byte, error) {
+	if l.root.Detached != nil {
+		return func(path string) ([]byte, error) {
+			return rootfs.RootFrom(l.root.Detached).ReadFileLimited(path, 10<<20)
+		}
+	}
+	return func(path string) ([]byte, error) {
+		for _, dir := range append([]string{l.root.Upper}, l.root.Lower...) {
+			root, err := rootfs.OpenRoot(dir)
+			if err != nil {
+				return nil, err
+			}
+			b, err := root.ReadFileLimited(path, 10<<20)
+			root.Close()
+			if !missing(err) {
+				return b, err
+			}
+		}
+		return nil, os.ErrNotExist
+	}
+}
+
+// makePipes makes the streams of a container without a terminal. Their owner is
+// the container's user, who may open /dev/stdout again.
+func (l *launch) makePipes(context.Context) error {
+	if l.o.Terminal {
+		return nil
+	}
+	for i := range 3 {
+		if i == 0 && !l.o.Interactive {
+			continue
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			return fmt.Errorf("make pipes: %w", err)
+		}
+		l.pipes.child[i], l.pipes.parent[i] = w, r
+		if i == 0 {
+			l.pipes.child[i], l.pipes.parent[i] = r, w
+		}
+		if os.Geteuid() == 0 {
+			if err := l.pipes.child[i].Chown(l.ids.outside(l.user.UID), l.ids.outside(l.user.GID)); err != nil {
+				return fmt.Errorf("make pipes: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// makeGroup makes the control groups. Without the right to make any, a
+// container without limits runs without them; asked-for limits are an error.
+func (l *launch) makeGroup(context.Context) error {
+	var err error
+	l.group, err = cgroup.Create(l.c.ID, l.o.CgroupParent, l.spec.Linux.Resources)
+	if err != nil && os.Geteuid() != 0 && !l.o.Resources.Asked() {
+		l.group = nil
+		return nil
+	}
+	return err
+}
+
+// clone starts the child, which waits at the gate.
+func (l *launch) clone(ctx context.Context) error {
+	filter, err := Filter(l.spec)
+	if err != nil {
+		return err
+	}
+	netns, err := l.joinNetwork(ctx)
+	if err != nil {
+		return err
+	}
+	if netns != nil {
+		defer netns.Close()
+	}
+	p, err := sandbox.Compile(sandbox.Options{
+		Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged,
+		Root: sandbox.Root{
+			Type: l.root.Type, Detached: l.root.Detached, Lower: l.root.Lower, Upper: l.root.Upper, Work: l.root.Work, Options: l.root.Options,
+		},
+		JoinedNet: netns != nil, Filter: filter, Init: l.o.Init, Terminal: l.o.Terminal, Die: true,
+		Stdin: l.pipes.child[0], Stdout: l.pipes.child[1], Stderr: l.pipes.child[2],
+	})
+	if err != nil {
+		return err
+	}
+	if l.process, err = sandbox.Start(ctx, p, netns); err != nil {
+		p.Close()
+		return err
+	}
+	if l.group != nil {
+		return l.group.Add(l.process.PID())
+	}
+	return nil
+}
+
+func sandboxRanges(ranges []layers.IDRange) []sandbox.Range {
+	var out []sandbox.Range
+	for _, r := range ranges {
+		out = append(out, sandbox.Range{Inside: r.Inside, Outside: r.Outside, Count: r.Count})
+	}
+	return out
+}
+
+func (l *launch) release(context.Context) error {
+	return l.process.Release()
+}
+
+// wait waits for the end and takes everything of the sandbox away.
+func (l *launch) wait() (lastExit, error) {
+	status, err := l.process.Wait()
+	e := lastExitOf(status)
+	if l.group != nil && l.group.OOMKilled() && e.ExitCode == 128+int(unix.SIGKILL) {
+		e.OOMKilled = true
+	}
+	l.process.Close()
+	l.process = nil
+	return e, errors.Join(err, l.undo())
+}
+
+func lastExitOf(s syscall.WaitStatus) lastExit {
+	if s.Signaled() {
+		return lastExit{ExitCode: 128 + int(s.Signal())}
+	}
+	return lastExit{ExitCode: s.ExitStatus()}
 }

@@ -24,15 +24,14 @@ const logPart = 16 << 10
 // newest grows past its bound. A log that cannot be written (the disk is full)
 // never stops the container; the first error is kept for the monitor to tell.
 type logWriter struct {
-	path     string
-	max      int64
-	files    int
-	mu       sync.Mutex // guards what follows
-	f        *os.File
-	size     int64
-	failed   error
-	pending  map[string][]byte
-	lastTime time.Time
+	path    string
+	max     int64
+	files   int
+	mu      sync.Mutex // guards what follows
+	f       *os.File
+	size    int64
+	failed  error
+	pending map[string][]byte
 }
 
 // openLog opens the log of a container for appending; nil when it keeps none.

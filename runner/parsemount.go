@@ -39,7 +39,7 @@ func ParseVolume(s string) (MountSpec, error) {
 		m.Type, m.Source = "bind", abs
 	} else if m.Source != "" {
 		if err := CheckName(m.Source); err != nil {
-			return m, fmt.Errorf("invalid volume %q: %w; a path must begin with / or .", s, err)
+			return m, fmt.Errorf("invalid volume %q: %w; a path must begin with a slash or a dot", s, err)
 		}
 	}
 	return m, m.checkTarget(s)

@@ -187,9 +187,17 @@ func (cs *Containers) newMonitor(c *Container, lock *os.File, launcher Launcher)
 	return m
 }
 
+// Foreground is what a container that runs in this process is connected with.
+// Nil streams are left out.
+type Foreground struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Signals        <-chan os.Signal
+}
+
 // RunForeground runs a container in this process, which is its monitor: its
 // output goes to stdout and stderr, signals received are passed on.
-func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, ref string, stdin io.Reader, stdout, stderr io.Writer, signals <-chan os.Signal) (int, error) {
+func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, ref string, f Foreground) (int, error) {
 	c, lock, _, err := cs.claim(ctx, ref)
 	if err != nil {
 		return 125, err
@@ -199,9 +207,9 @@ func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, ref 
 	}
 	m := cs.newMonitor(c, lock, launcher)
 	m.streams.add(func(stream byte, p []byte) error {
-		w := stdout
+		w := f.Stdout
 		if stream == frameStderr {
-			w = stderr
+			w = f.Stderr
 		}
 		if w == nil {
 			return nil
@@ -210,11 +218,11 @@ func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, ref 
 		return err
 	})
 	m.started = func(err error) {
-		if err == nil && stdin != nil {
-			go m.feed(stdin)
+		if err == nil && f.Stdin != nil {
+			go m.feed(f.Stdin)
 		}
 	}
-	go m.pass(signals)
+	go m.pass(f.Signals)
 	last, err := m.run(ctx)
 	return last.ExitCode, err
 }

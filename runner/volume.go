@@ -58,8 +58,8 @@ func (vs *Volumes) Create(name string, labels map[string]string) (*Volume, error
 	}
 	defer os.RemoveAll(tmp)
 	data := filepath.Join(tmp, "_data")
-	if err := os.Mkdir(data, 0o755); err == nil {
-		err = os.Chmod(data, 0o755)
+	if err = os.Mkdir(data, 0o755); err == nil {
+		err = os.Chmod(data, 0o755) // whatever the umask
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", name, err)

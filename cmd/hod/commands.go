@@ -11,6 +11,9 @@ type group struct {
 // groups is every verb, in the order of the help page.
 func groups() []group {
 	return []group{
+		{"Containers", append([]*cli.Command{
+			runCommand(), createCommand(), startCommand(), restartCommand(), attachCommand(), psCommand(), logsCommand(), volumeCommand(), monitorCommand(),
+		}, lifeVerbs()...)},
 		{"Images", []*cli.Command{
 			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
 			saveCommand(), loadCommand(), exportCommand(),

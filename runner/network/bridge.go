@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -153,5 +152,3 @@ func writeSysctl(path, value string) error {
 
 // Gateway is the bridge's own address.
 func (b *Bridge) Gateway() netip.Addr { return b.prefix.Addr() }
-
-func (b *Bridge) mask() net.IPMask { return net.CIDRMask(b.prefix.Bits(), 32) }

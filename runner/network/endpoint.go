@@ -176,13 +176,20 @@ func (b *Bridge) inside(e *Endpoint, ns *os.File) error {
 	return errors.Join(doErr, err)
 }
 
-func configure(e *Endpoint) error {
+func loopback() error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
 	}
 	if err != nil {
 		return fmt.Errorf("start loopback: %w", err)
+	}
+	return nil
+}
+
+func configure(e *Endpoint) error {
+	if err := loopback(); err != nil {
+		return err
 	}
 	eth, err := netlink.LinkByName("eth0")
 	if err != nil {

@@ -93,11 +93,11 @@ func listenIn(t *testing.T, ns *os.File, addr string) net.Listener {
 	return l
 }
 
-func dialIn(ns *os.File, addr string) error {
+func dialIn(ns *os.File, addr string, patience time.Duration) error {
 	var err error
 	if inErr := In(ns, func() {
 		var c net.Conn
-		if c, err = (&net.Dialer{Timeout: 500 * time.Millisecond}).Dial("tcp", addr); err == nil {
+		if c, err = (&net.Dialer{Timeout: patience}).Dial("tcp", addr); err == nil {
 			c.Close()
 		}
 	}); inErr != nil {
@@ -124,7 +124,7 @@ func TestPrivateNetworkReachesNeighbourButNotHost(t *testing.T) {
 	ns, _ := connect(t, b)
 	other, e2 := connect(t, b)
 	listenIn(t, other, ":80")
-	if err := dialIn(ns, netip.AddrPortFrom(e2.IP, 80).String()); err != nil {
+	if err := dialIn(ns, netip.AddrPortFrom(e2.IP, 80).String(), 10*time.Second); err != nil {
 		t.Errorf("neighbour: %v", err)
 	}
 	host, err := net.Listen("tcp", ":8088")
@@ -136,7 +136,7 @@ func TestPrivateNetworkReachesNeighbourButNotHost(t *testing.T) {
 		t.Fatalf("host itself: %q", got)
 	}
 	for _, addr := range []string{"127.0.0.1:8088", netip.AddrPortFrom(b.Gateway(), 8088).String()} {
-		if err := dialIn(ns, addr); err == nil {
+		if err := dialIn(ns, addr, 500*time.Millisecond); err == nil {
 			t.Errorf("container reaches the host's service at %s", addr)
 		}
 	}
@@ -183,7 +183,7 @@ func TestEgressIsMasqueraded(t *testing.T) {
 			c.Close()
 		}
 	}()
-	if err := dialIn(ns, "203.0.113.2:80"); err != nil {
+	if err := dialIn(ns, "203.0.113.2:80", 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if from := <-seen; !strings.HasPrefix(from, "203.0.113.1:") {

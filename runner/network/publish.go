@@ -15,10 +15,10 @@ import (
 
 // Port is one published port.
 type Port struct {
-	Protocol      string // tcp or udp
 	HostIP        string // empty: every address, of both families
 	HostPort      uint16 // 0: chosen
 	ContainerPort uint16
+	Protocol      string // tcp or udp
 }
 
 // Publisher listens on ports of the host and carries what comes to a container.

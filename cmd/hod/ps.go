@@ -1,0 +1,242 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
+)
+
+// withContainers calls fn with the store's containers.
+func withContainers(c *cli.Context, fn func(*runner.Containers) error) error {
+	return withStore(c, func(s *layers.Store) error {
+		cs, err := containersOf(s)
+		if err != nil {
+			return err
+		}
+		return fn(cs)
+	})
+}
+
+func containersOf(s *layers.Store) (*runner.Containers, error) {
+	return runner.OpenContainers(s.Dir("containers"), s.Dir("volumes"))
+}
+
+func psCommand() *cli.Command {
+	return &cli.Command{
+		Name: "ps", Usage: "List containers", Action: ps,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that do not run"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only IDs"},
+			&cli.BoolFlag{Name: "no-trunc", Usage: "print long values whole"},
+			&cli.BoolFlag{Name: "latest", Aliases: []string{"l"}, Usage: "only the newest"},
+			&cli.IntFlag{Name: "last", Aliases: []string{"n"}, Value: -1, Usage: "only the newest N"},
+			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these: name, id, status, label, ancestor, exited, volume, health, publish"},
+		},
+	}
+}
+
+func ps(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	filters, err := containerFilters(c.StringSlice("filter"))
+	if err != nil {
+		return err
+	}
+	last := c.Int("last")
+	if c.Bool("latest") {
+		last = 1
+	}
+	_, byStatus := filters["status"]
+	_, byExit := filters["exited"]
+	all := c.Bool("all") || last >= 0 || byStatus || byExit
+	return withContainers(c, func(cs *runner.Containers) error {
+		list, err := cs.List(c.Context)
+		if err != nil {
+			return err
+		}
+		rows := []row{}
+		for _, e := range list {
+			if (all || e.State.Running() || e.State.Status == runner.StatusRestarting) && filters.match(e) {
+				rows = append(rows, psRow(e, c.Bool("no-trunc")))
+			}
+		}
+		if last >= 0 {
+			rows = rows[:min(last, len(rows))]
+		}
+		format := c.String("format")
+		if c.Bool("quiet") && format == "" {
+			format = "{{.ID}}"
+		}
+		usual := "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
+		return printRows(c.App.Writer, format, usual, row{
+			"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT", "Status": "STATUS",
+			"State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "Size": "SIZE",
+		}, rows)
+	})
+}
+
+func psRow(e runner.Entry, whole bool) row {
+	id, command := e.ShortID(), strings.Join(append([]string{e.Path}, e.Args...), " ")
+	if whole {
+		id = e.ID
+	} else if r := []rune(command); len(r) > 20 {
+		command = string(r[:19]) + "…"
+	}
+	var mounts []string
+	for _, m := range e.Options.Mounts {
+		mounts = append(mounts, m.Source)
+	}
+	now := time.Now()
+	return row{
+		"ID": id, "Image": e.Image, "Command": strconv.Quote(command), "RunningFor": humanAge(now, e.Created),
+		"CreatedAt": e.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "Status": statusText(e.State, now), "State": string(e.State.Status),
+		"Ports": portsText(e), "Names": e.Name, "Labels": labelsText(e.Labels()), "Mounts": strings.Join(mounts, ","), "Networks": networkMode(e.Container),
+	}
+}
+
+func networkMode(c *runner.Container) string {
+	switch c.Options.Network {
+	case "", "default", "private":
+		return "bridge"
+	}
+	return c.Options.Network
+}
+
+func labelsText(labels map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, k+"="+labels[k])
+	}
+	return strings.Join(out, ",")
+}
+
+// statusText is docker's sentence on a state.
+func statusText(s *runner.State, now time.Time) string {
+	up := "Up " + strings.TrimSuffix(humanAge(now, s.StartedAt), " ago")
+	switch s.Status {
+	case runner.StatusCreated:
+		return "Created"
+	case runner.StatusPaused:
+		return up + " (Paused)"
+	case runner.StatusRestarting:
+		return fmt.Sprintf("Restarting (%d) %s", s.ExitCode, humanAge(now, s.FinishedAt))
+	case runner.StatusRunning:
+		if s.Health != nil && s.Health.Status == "starting" {
+			return up + " (health: starting)"
+		} else if s.Health != nil {
+			return up + " (" + s.Health.Status + ")"
+		}
+		return up
+	}
+	if s.OOMKilled {
+		return fmt.Sprintf("Exited (%d) %s (out of memory)", s.ExitCode, humanAge(now, s.FinishedAt))
+	}
+	return fmt.Sprintf("Exited (%d) %s", s.ExitCode, humanAge(now, s.FinishedAt))
+}
+
+func portsText(e runner.Entry) string {
+	if e.State.Network == nil {
+		return ""
+	}
+	var out []string
+	published := map[string]bool{}
+	for _, p := range e.State.Network.Ports {
+		key := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
+		published[key] = true
+		for _, ip := range hostAddresses(p) {
+			out = append(out, fmt.Sprintf("%s:%d->%s", ip, p.HostPort, key))
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(e.Config.ExposedPorts)) {
+		if !strings.Contains(port, "/") {
+			port += "/tcp"
+		}
+		if !published[port] {
+			out = append(out, port)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// hostAddresses are those that docker prints for a published port.
+func hostAddresses(p runner.PortMapping) []string {
+	switch {
+	case p.HostIP == "":
+		return []string{"0.0.0.0", "[::]"}
+	case strings.Contains(p.HostIP, ":"):
+		return []string{"[" + p.HostIP + "]"}
+	}
+	return []string{p.HostIP}
+}
+
+// filterSet is what --filter asks for: any value of a key, all keys.
+type filterSet map[string][]string
+
+func containerFilters(list []string) (filterSet, error) {
+	f := filterSet{}
+	for _, s := range list {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, fmt.Errorf("filter %q: it must be KEY=VALUE", s)
+		}
+		switch k {
+		case "name", "id", "status", "label", "ancestor", "exited", "volume", "health", "publish":
+			f[k] = append(f[k], v)
+		default:
+			return nil, fmt.Errorf("filter %q: unknown key; it is name, id, status, label, ancestor, exited, volume, health or publish", s)
+		}
+	}
+	return f, nil
+}
+
+func (f filterSet) match(e runner.Entry) bool {
+	for key, values := range f {
+		one := func(v string) bool { return matchOne(e, key, v) }
+		if key == "label" {
+			if slices.ContainsFunc(values, func(v string) bool { return !one(v) }) {
+				return false
+			}
+		} else if !slices.ContainsFunc(values, one) {
+			return false
+		}
+	}
+	return true
+}
+
+func matchOne(e runner.Entry, key, v string) bool {
+	switch key {
+	case "name":
+		return strings.Contains(e.Name, strings.TrimPrefix(v, "/"))
+	case "id":
+		return strings.HasPrefix(e.ID, v)
+	case "status":
+		return string(e.State.Status) == v
+	case "label":
+		k, want, valued := strings.Cut(v, "=")
+		got, ok := e.Labels()[k]
+		return ok && (!valued || got == want)
+	case "ancestor":
+		return e.Image == v || strings.TrimSuffix(e.Image, ":latest") == strings.TrimSuffix(v, ":latest") || strings.HasPrefix(strings.TrimPrefix(e.ImageID, "sha256:"), strings.TrimPrefix(v, "sha256:"))
+	case "exited":
+		return e.State.Status == runner.StatusExited && strconv.Itoa(e.State.ExitCode) == v
+	case "volume":
+		return slices.ContainsFunc(e.Options.Mounts, func(m runner.MountSpec) bool { return m.Source == v || m.Target == v })
+	case "health":
+		return e.State.Health != nil && e.State.Health.Status == v || e.State.Health == nil && v == "none"
+	case "publish":
+		return slices.ContainsFunc(e.Options.Ports, func(p runner.PortMapping) bool {
+			n := strconv.Itoa(int(p.ContainerPort))
+			return v == n || v == n+"/"+p.Protocol || v == strconv.Itoa(int(p.HostPort))
+		})
+	}
+	return false
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
+)
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "Run a program in a new container of an image", ArgsUsage: "IMAGE [COMMAND [ARGUMENT…]]", Action: runVerb,
+		Flags: append(containerFlags(),
+			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "run it in the background and print its ID"},
+			&cli.BoolFlag{Name: "sig-proxy", Value: true, Usage: "pass signals on to it"},
+			detachKeysFlag(),
+		),
+	}
+}
+
+func createCommand() *cli.Command {
+	return &cli.Command{
+		Name: "create", Usage: "Make a container and do not start it", ArgsUsage: "IMAGE [COMMAND [ARGUMENT…]]", Action: createVerb, Flags: containerFlags(),
+	}
+}
+
+func detachKeysFlag() cli.Flag {
+	return &cli.StringFlag{Name: "detach-keys", Value: "ctrl-p,ctrl-q", Usage: "keys that leave it running"}
+}
+
+// newContainer makes the container that the flags of run and create ask for.
+func newContainer(c *cli.Context, s *layers.Store, cs *runner.Containers, change func(*runner.ContainerOptions)) (*runner.Container, error) {
+	if err := arguments(c, 1, -1); err != nil {
+		return nil, err
+	}
+	o, err := containerOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	if change != nil {
+		change(&o)
+	}
+	img, name, err := imageToRun(c, s, c.Args().First())
+	if err != nil {
+		return nil, err
+	}
+	cid, err := openCIDFile(c.String("cidfile"))
+	if err != nil {
+		return nil, err
+	}
+	made, err := cs.Create(img, name, o)
+	return made, errors.Join(err, cid.finish(made))
+}
+
+// cidFile is the --cidfile: claimed before the container is made.
+type cidFile struct{ f *os.File }
+
+func openCIDFile(path string) (*cidFile, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("container ID file %q exists: make sure the other container is not running, or delete it", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make container ID file: %w", err)
+	}
+	return &cidFile{f}, nil
+}
+
+func (f *cidFile) finish(made *runner.Container) error {
+	if f == nil {
+		return nil
+	}
+	if made == nil {
+		f.f.Close()
+		return os.Remove(f.f.Name())
+	}
+	_, err := f.f.WriteString(made.ID)
+	return errors.Join(err, f.f.Close())
+}
+
+func createVerb(c *cli.Context) error {
+	return withStore(c, func(s *layers.Store) error {
+		cs, err := containersOf(s)
+		if err != nil {
+			return err
+		}
+		made, err := newContainer(c, s, cs, nil)
+		if err != nil {
+			return withCode(125, err)
+		}
+		_, err = fmt.Fprintln(c.App.Writer, made.ID)
+		return err
+	})
+}
+
+func runVerb(c *cli.Context) error {
+	detach := c.Bool("detach")
+	if detach && len(c.StringSlice("attach")) > 0 {
+		return withCode(125, errors.New("conflicting options: --attach and --detach"))
+	}
+	if c.Bool("tty") && c.Bool("interactive") && !detach && !hasTermios(os.Stdin) {
+		return withCode(125, errors.New("the input device is not a TTY: leave out -t"))
+	}
+	return withStore(c, func(s *layers.Store) error {
+		cs, err := containersOf(s)
+		if err != nil {
+			return withCode(125, err)
+		}
+		made, err := newContainer(c, s, cs, nil)
+		if err != nil {
+			return withCode(125, err)
+		}
+		switch {
+		case detach:
+			_, err = cs.Start(c.Context, made.ID, runner.StartOptions{Root: s.Root()})
+			if err == nil {
+				_, err = fmt.Fprintln(c.App.Writer, made.ID)
+			}
+		case made.Options.Terminal:
+			err = runAttached(c, s, cs, made)
+		default:
+			err = runHere(c, s, cs, made)
+		}
+		return failedStart(err)
+	})
+}
+
+// failedStart gives an error the exit code that docker gives it.
+func failedStart(err error) error {
+	var own *exitError
+	if err == nil || errors.As(err, &own) {
+		return err
+	}
+	return withCode(runner.ExitCode(err), err)
+}
+
+// runHere runs a container whose monitor is this process.
+func runHere(c *cli.Context, s *layers.Store, cs *runner.Containers, made *runner.Container) error {
+	signals := make(chan os.Signal, 64)
+	if c.Bool("sig-proxy") {
+		signal.Notify(signals)
+		defer signal.Stop(signals)
+	}
+	f := runner.Foreground{Signals: signals, Stdout: os.Stdout, Stderr: os.Stderr}
+	if made.Options.Interactive {
+		f.Stdin = os.Stdin
+	}
+	if a := made.Options.Attach; len(a) > 0 {
+		f = pickStreams(f, a)
+	}
+	code, err := cs.RunForeground(context.WithoutCancel(c.Context), runner.NewLauncher(s), made.ID, f)
+	if err != nil {
+		return failedStart(err)
+	}
+	return exit(code)
+}
+
+func pickStreams(f runner.Foreground, attach []string) runner.Foreground {
+	picked := runner.Foreground{Signals: f.Signals}
+	for _, a := range attach {
+		switch strings.ToLower(a) {
+		case "stdin":
+			picked.Stdin = f.Stdin
+		case "stdout":
+			picked.Stdout = f.Stdout
+		case "stderr":
+			picked.Stderr = f.Stderr
+		}
+	}
+	return picked
+}
+
+// runAttached starts a container with a monitor of its own and attaches.
+func runAttached(c *cli.Context, s *layers.Store, cs *runner.Containers, made *runner.Container) error {
+	conn, err := cs.Start(c.Context, made.ID, runner.StartOptions{Root: s.Root(), Attach: true})
+	if err != nil {
+		return err
+	}
+	return session(c, conn, made, made.Options.Interactive)
+}

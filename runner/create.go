@@ -1,0 +1,168 @@
+package runner
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/hodbuild/hod/layers"
+)
+
+// ParseConfig reads what a raw image configuration says of running it.
+func ParseConfig(raw []byte) (ImageConfig, error) {
+	var c struct {
+		Config ImageConfig `json:"config"`
+	}
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return c.Config, fmt.Errorf("read image config: %w", err)
+	}
+	return c.Config, nil
+}
+
+// Create records a new container of an image, with the volumes that it needs.
+// name is what the user called the image.
+func (cs *Containers) Create(img *layers.Image, name string, o ContainerOptions) (*Container, error) {
+	config, err := ParseConfig(img.Config)
+	if err != nil {
+		return nil, err
+	}
+	c := &Container{Name: o.Name, Image: name, ImageID: img.ID.String(), Config: config, Options: o}
+	for _, d := range img.Chain {
+		c.Chain = append(c.Chain, d.String())
+	}
+	line, err := o.command(config)
+	if err != nil {
+		return nil, err
+	}
+	c.Path, c.Args = line[0], line[1:]
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if err := c.addImageVolumes(); err != nil {
+		return nil, err
+	}
+	if err := cs.makeVolumes(c); err != nil {
+		return nil, err
+	}
+	if err := cs.Add(c); err != nil {
+		for _, v := range c.Anonymous {
+			cs.volumes.remove(v)
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// command is the entry point followed by the arguments, as docker joins them.
+func (o *ContainerOptions) command(config ImageConfig) ([]string, error) {
+	entry, args := config.Entrypoint, config.Cmd
+	if o.EntrypointSet {
+		entry, args = o.Entrypoint, nil
+	}
+	if len(o.Args) > 0 {
+		args = o.Args
+	}
+	line := slices.Concat(entry, args)
+	if len(line) == 0 || line[0] == "" {
+		return nil, errors.New("no command specified: the image names none, so give one after the image")
+	}
+	return line, nil
+}
+
+// check refuses combinations that contradict each other.
+func (o *ContainerOptions) check() error {
+	if o.AutoRemove && o.Restart.Name != "" && o.Restart.Name != "no" {
+		return errors.New("conflicting options: --restart and --rm")
+	}
+	shared := o.Network == "host" || strings.HasPrefix(o.Network, "container:")
+	if shared && strings.HasPrefix(o.Network, "container:") && (len(o.Ports) > 0 || o.PublishAll) {
+		return errors.New("conflicting options: port publishing and --network container")
+	}
+	if strings.HasPrefix(o.Network, "container:") && (o.Hostname != "" || len(o.DNS) > 0 || len(o.ExtraHosts) > 0) {
+		return errors.New("conflicting options: --hostname, --dns or --add-host and --network container")
+	}
+	if shared && (o.IP != "" || o.MAC != "") {
+		return errors.New("conflicting options: --ip or --mac-address need a private network")
+	}
+	for _, s := range []string{o.StopSignal} {
+		if s == "" {
+			continue
+		}
+		if _, err := ParseSignal(s); err != nil {
+			return err
+		}
+	}
+	seen := map[string]bool{}
+	for _, m := range o.Mounts {
+		if seen[m.Target] {
+			return fmt.Errorf("duplicate mount point: %s", m.Target)
+		}
+		seen[m.Target] = true
+	}
+	return checkNetwork(o.Network)
+}
+
+func checkNetwork(mode string) error {
+	switch mode {
+	case "", "default", "bridge", "private", "none", "host":
+		return nil
+	}
+	if ref, ok := strings.CutPrefix(mode, "container:"); ok && ref != "" {
+		return nil
+	}
+	return fmt.Errorf("network %s not found: it is private (bridge), none, host or container:NAME", mode)
+}
+
+// forbiddenTargets are where an image's VOLUME may not put anything: it would
+// hide what keeps the container in (CVE-2019-16884).
+var forbiddenTargets = []string{"/proc", "/sys", "/dev"}
+
+// addImageVolumes turns the image's VOLUME words into anonymous volumes, where
+// no mount of the user's takes their place.
+func (c *Container) addImageVolumes() error {
+	var targets []string
+	for t := range c.Config.Volumes {
+		targets = append(targets, t)
+	}
+	sort.Strings(targets)
+	for _, t := range targets {
+		clean := path.Clean("/" + t)
+		for _, f := range forbiddenTargets {
+			if clean == "/" || clean == f || strings.HasPrefix(clean, f+"/") {
+				return fmt.Errorf("the image asks for a volume at %q, which no image may cover", t)
+			}
+		}
+		if slices.ContainsFunc(c.Options.Mounts, func(m MountSpec) bool { return m.Target == clean }) {
+			continue
+		}
+		c.Options.Mounts = append(c.Options.Mounts, MountSpec{Type: "volume", Target: clean})
+	}
+	return nil
+}
+
+// makeVolumes makes the volumes that the container's mounts name, and gives
+// names to those without.
+func (cs *Containers) makeVolumes(c *Container) error {
+	for i := range c.Options.Mounts {
+		m := &c.Options.Mounts[i]
+		if m.Type != "volume" {
+			continue
+		}
+		anonymous := m.Source == ""
+		v, err := cs.volumes.Create(m.Source, nil)
+		if err != nil {
+			return err
+		}
+		m.Source = v.Name
+		if anonymous {
+			c.Anonymous = append(c.Anonymous, v.Name)
+		} else {
+			c.Volumes = append(c.Volumes, v.Name)
+		}
+	}
+	return nil
+}

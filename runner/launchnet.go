@@ -1,0 +1,182 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/hodbuild/hod/runner/network"
+)
+
+// unplug removes the host's end of a device pair that a dead monitor left.
+func unplug(link string) { network.Unplug(link) }
+
+// connection is what connects a container with a network.
+type connection struct {
+	state     NetworkState
+	endpoint  *network.Endpoint
+	publisher *network.Publisher
+}
+
+func (n *connection) close() error {
+	var errs []error
+	if n.publisher != nil {
+		errs = append(errs, n.publisher.Close())
+	}
+	if n.endpoint != nil {
+		errs = append(errs, n.endpoint.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// mode is the network asked for in one word.
+func (o *ContainerOptions) mode() string {
+	switch o.Network {
+	case "", "default", "bridge":
+		return "private"
+	}
+	return o.Network
+}
+
+// resolveNames turns what names another container into what the specification
+// knows, and refuses what this user cannot have.
+func (l *launch) resolveNames(context.Context) error {
+	if l.o.mode() == "private" && os.Geteuid() != 0 {
+		return errors.New("a private network needs root; use --network host or --network none")
+	}
+	if l.o.mode() == "private" {
+		l.o.Network = "private"
+	}
+	if l.o.Hostname == "" && l.o.UTSNS != "host" && l.o.mode() != "host" {
+		l.o.Hostname = l.c.ShortID()
+	}
+	if l.o.mode() == "host" && l.o.Hostname == "" {
+		l.o.Hostname, _ = os.Hostname()
+	}
+	return nil
+}
+
+// joinNetwork opens the namespace of the container whose network is shared. The
+// specification then says nothing of it: the child is born there.
+func (l *launch) joinNetwork(ctx context.Context) (*os.File, error) {
+	ref, shared := strings.CutPrefix(l.c.Options.Network, "container:")
+	if !shared {
+		return nil, nil
+	}
+	cs := &Containers{dir: filepath.Dir(l.c.Dir)}
+	other, s, err := cs.mustRun(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", s.Pid))
+	if err != nil {
+		return nil, fmt.Errorf("join network of container %s: %w", other.Name, err)
+	}
+	return f, nil
+}
+
+// connect gives the waiting child its network and publishes its ports.
+func (l *launch) connect(ctx context.Context) error {
+	l.net = &connection{state: NetworkState{Mode: l.c.Options.mode()}}
+	switch l.net.state.Mode {
+	case "private":
+		return l.connectPrivate(ctx)
+	case "none":
+		if os.Geteuid() != 0 {
+			return nil
+		}
+		ns, err := l.netns()
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		return network.Loopback(ns)
+	}
+	return nil
+}
+
+func (l *launch) netns() (*os.File, error) {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", l.process.PID()))
+	if err != nil {
+		return nil, fmt.Errorf("connect network: %w", err)
+	}
+	return ns, nil
+}
+
+func (l *launch) connectPrivate(ctx context.Context) error {
+	ns, err := l.netns()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	bridge, err := network.Open(ctx, filepath.Join(runDir, "network"))
+	if err != nil {
+		return err
+	}
+	e, err := bridge.Connect(ns, network.Options{IP: l.o.IP, MAC: l.o.MAC})
+	if err != nil {
+		return err
+	}
+	l.net.endpoint = e
+	s := &l.net.state
+	s.Bridge, s.Link, s.IPv4, s.Gateway, s.MAC = network.Name, e.Link, e.Prefix.String(), e.Gateway.String(), e.MAC
+	if err := l.writeHosts(e.IP); err != nil {
+		return err
+	}
+	return l.publish(e.IP)
+}
+
+func (l *launch) publish(to netip.Addr) error {
+	var ports []network.Port
+	for _, p := range append(append([]PortMapping{}, l.o.Ports...), l.exposed()...) {
+		ports = append(ports, network.Port(p))
+	}
+	p, err := network.Publish(ports, to)
+	if err != nil {
+		return err
+	}
+	l.net.publisher = p
+	for _, port := range p.Ports {
+		l.net.state.Ports = append(l.net.state.Ports, PortMapping(port))
+	}
+	return nil
+}
+
+// exposed are the ports that -P publishes: the image's and --expose's, each on
+// a free port of the host.
+func (l *launch) exposed() []PortMapping {
+	if !l.o.PublishAll {
+		return nil
+	}
+	seen := map[string]bool{}
+	for p := range l.c.Config.ExposedPorts {
+		if list, err := ParseExpose(p); err == nil {
+			for _, p := range list {
+				seen[p] = true
+			}
+		}
+	}
+	for _, p := range l.o.Expose {
+		seen[p] = true
+	}
+	for _, p := range l.o.Ports {
+		delete(seen, fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol))
+	}
+	var names []string
+	for p := range seen {
+		names = append(names, p)
+	}
+	sort.Strings(names)
+	var out []PortMapping
+	for _, name := range names {
+		if list, err := ParsePort(name); err == nil {
+			out = append(out, list...)
+		}
+	}
+	return out
+}
