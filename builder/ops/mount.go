@@ -1,0 +1,266 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/runner"
+	"golang.org/x/sys/unix"
+)
+
+// mounter makes the mounts of one RUN, detached, and gives them up at its end.
+type mounter struct {
+	t       Tools
+	o       Options
+	mounts  []runner.Mount
+	env     []string
+	agents  int
+	closers []func()
+}
+
+func (m *mounter) close() {
+	for _, c := range slices.Backward(m.closers) {
+		c()
+	}
+}
+
+func (m *mounter) add(ctx context.Context, one Mount) error {
+	switch one.Type {
+	case "bind":
+		return m.bind(ctx, one)
+	case "cache":
+		return m.cache(ctx, one)
+	case "tmpfs":
+		options := []string{"mode=1777"}
+		if one.Size > 0 {
+			options = append(options, "size="+strconv.FormatInt(one.Size, 10))
+		}
+		m.mounts = append(m.mounts, runner.Mount{Target: one.Target, Type: "tmpfs", Options: options})
+		return nil
+	case "secret":
+		return m.secret(one)
+	case "ssh":
+		return m.ssh(ctx, one)
+	}
+	return errors.New("unknown type of mount")
+}
+
+// attach hands a detached mount to the sandbox.
+func (m *mounter) attach(target string, fd *os.File, readOnly bool) {
+	m.closers = append(m.closers, func() { fd.Close() })
+	m.mounts = append(m.mounts, runner.Mount{Target: target, Type: "fd", FD: fd, ReadOnly: readOnly})
+}
+
+// bind shows a chain, or a file or folder of it. What is written goes to a top that is thrown away.
+func (m *mounter) bind(ctx context.Context, one Mount) error {
+	snap, err := m.t.Store.Mount(ctx, one.Chain, layers.MountOptions{Writable: !one.ReadOnly})
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, func() { snap.Close() })
+	tree, err := overlay(snap.Root())
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	fd, err := subtree(tree, one.Source)
+	if err != nil {
+		return err
+	}
+	m.attach(one.Target, fd, one.ReadOnly)
+	return nil
+}
+
+// overlay makes the mount that a snapshot describes, attached nowhere.
+func overlay(r rootfs.Mount) (*os.File, error) {
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("bind mounts of stages and contexts need the right to mount: %w", os.NewSyscallError("fsopen", err))
+	}
+	defer unix.Close(fs)
+	set := func(k, v string) {
+		if err == nil && v != "" {
+			err = os.NewSyscallError("fsconfig "+k, unix.FsconfigSetString(fs, k, v))
+		}
+	}
+	for _, dir := range r.Lower {
+		set("lowerdir+", dir)
+	}
+	set("upperdir", r.Upper)
+	set("workdir", r.Work)
+	for _, k := range []string{"redirect_dir", "metacopy", "index"} {
+		set(k, "off")
+	}
+	if err == nil {
+		err = os.NewSyscallError("fsconfig", unix.FsconfigCreate(fs))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return fsmount(fs, "overlay")
+}
+
+func fsmount(fs int, name string) (*os.File, error) {
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return nil, os.NewSyscallError("fsmount", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// subtree is a mount of a file or folder inside a tree, through no link that leads out of it.
+func subtree(tree *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat2(int(tree.Fd()), "./"+path.Clean("/"+name), &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open source %q: %w", name, err)
+	}
+	defer unix.Close(fd)
+	clone, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return nil, fmt.Errorf("mount source %q: %w", name, os.NewSyscallError("open_tree", err))
+	}
+	return os.NewFile(uintptr(clone), name), nil
+}
+
+// cache shows a folder that outlives the build.
+func (m *mounter) cache(ctx context.Context, one Mount) error {
+	dir, release, err := m.t.Store.CacheMount(ctx, one.ID, layers.Sharing(one.Sharing))
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, release)
+	if err := m.fill(ctx, dir, one); err != nil {
+		return err
+	}
+	tree, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	fd, err := subtree(tree, "/")
+	if err != nil {
+		return err
+	}
+	m.attach(one.Target, fd, one.ReadOnly)
+	return nil
+}
+
+// fill gives a new cache folder its mode and owner, and what it begins with.
+func (m *mounter) fill(ctx context.Context, dir string, one Mount) error {
+	list, err := os.ReadDir(dir)
+	st, serr := os.Stat(dir)
+	if err := errors.Join(err, serr); err != nil || len(list) > 0 || st.Mode().Perm() != 0o700 {
+		return err
+	}
+	if one.HasChain {
+		if err := m.seed(ctx, dir, one); err != nil {
+			return fmt.Errorf("fill cache %q: %w", one.ID, err)
+		}
+	}
+	if one.UID != nil || one.GID != nil || os.Geteuid() == 0 {
+		if err := os.Lchown(dir, int(deref(one.UID, 0)), int(deref(one.GID, 0))); err != nil {
+			return err
+		}
+	}
+	return unix.Chmod(dir, deref(one.Mode, 0o755)&0o7777)
+}
+
+func deref(v *uint32, otherwise uint32) uint32 {
+	if v == nil {
+		return otherwise
+	}
+	return *v
+}
+
+// seed unpacks the chain's source folder into a cache folder.
+func (m *mounter) seed(ctx context.Context, dir string, one Mount) error {
+	view, err := m.t.Store.View(ctx, one.Chain)
+	if err != nil {
+		return err
+	}
+	c := Copy{Sources: []Source{{Files: FromView(view), Path: one.Source}}, Dest: "/"}
+	return extractTo(ctx, c, dir, m.o)
+}
+
+// secret shows a secret as a file that never touches a disk, or as a variable, or both.
+func (m *mounter) secret(one Mount) error {
+	var value []byte
+	found := false
+	if m.t.Secret != nil {
+		value, found = m.t.Secret(one.ID)
+	}
+	if !found {
+		if one.Required {
+			return fmt.Errorf("secret %q is required: give it with --secret id=%s,src=FILE", one.ID, one.ID)
+		}
+		return nil
+	}
+	if one.Env != "" {
+		m.env = append(m.env, one.Env+"="+string(value))
+	}
+	if one.Target == "" {
+		return nil
+	}
+	mem, err := memory()
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	if err := writeIn(mem, "secret", value, deref(one.Mode, 0o400), int(deref(one.UID, 0)), int(deref(one.GID, 0))); err != nil {
+		return err
+	}
+	fd, err := subtree(mem, "/secret")
+	if err != nil {
+		return err
+	}
+	m.attach(one.Target, fd, false)
+	return nil
+}
+
+// script shows a heredoc that begins with #! as a program.
+func (m *mounter) script(name, text string) error {
+	mem, err := memory()
+	if err != nil {
+		return err
+	}
+	if err := writeIn(mem, name, []byte(text), 0o755, 0, 0); err != nil {
+		mem.Close()
+		return err
+	}
+	m.attach("/dev/pipes", mem, true)
+	return nil
+}
+
+// memory is a new file system in memory, attached nowhere.
+func memory() (*os.File, error) {
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("secrets and scripts need the right to mount: %w", os.NewSyscallError("fsopen", err))
+	}
+	defer unix.Close(fs)
+	err = errors.Join(unix.FsconfigSetString(fs, "mode", "0755"), unix.FsconfigCreate(fs))
+	if err != nil {
+		return nil, os.NewSyscallError("fsconfig", err)
+	}
+	return fsmount(fs, "tmpfs")
+}
+
+func writeIn(dir *os.File, name string, data []byte, mode uint32, uid, gid int) error {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chown(uid, gid), unix.Fchmod(fd, mode&0o7777))
+	return errors.Join(err, f.Close())
+}

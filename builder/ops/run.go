@@ -1,0 +1,183 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hodbuild/hod/builder/source"
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/diff"
+	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/runner"
+	"golang.org/x/sys/unix"
+)
+
+// Run is a RUN whose inputs are there.
+type Run struct {
+	Args []string
+	// Env is what the recipe and the image say, name=value; Proxy is seen by the command and by no key.
+	Env, Proxy []string
+	Dir, User  string
+	Hostname   string
+	// Script, where it is not empty, is the content of /dev/pipes/ScriptName.
+	Script, ScriptName string
+	Mounts             []Mount
+	Insecure           bool
+	Limits             runner.Resources
+	Ulimits            []runner.Ulimit
+	ShmSize            int64
+	ExtraHosts         []string
+	CgroupParent       string
+	Stdout, Stderr     io.Writer
+}
+
+// Mount is a --mount of a RUN.
+type Mount struct {
+	Type   string // bind, cache, tmpfs, secret or ssh
+	Target string
+	// Source is the path in Chain, or in the cache's folder.
+	Source string
+	// Chain is what a bind shows, and what a cache begins with where HasChain is set.
+	Chain    layers.Chain
+	HasChain bool
+	ReadOnly bool
+	Size     int64
+	ID       string
+	Sharing  string
+	Required bool
+	Env      string
+	Mode     *uint32
+	UID, GID *uint32
+}
+
+// Tools are what a RUN is performed with.
+type Tools struct {
+	Store   *layers.Store
+	Runner  *runner.Runner
+	Network *runner.Network // nil: none
+	// Secret finds a secret, SSH the socket of an agent, by id.
+	Secret func(id string) ([]byte, bool)
+	SSH    func(id string) (string, bool)
+}
+
+// ExitError is a command that ran and failed.
+type ExitError struct {
+	Args []string
+	runner.Exit
+}
+
+// Error says what failed, and how.
+func (e *ExitError) Error() string {
+	what := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	switch {
+	case e.OOMKilled:
+		what += ": it was killed because its memory limit was reached"
+	case e.Signal != "":
+		what += ": it was ended by " + e.Signal
+	}
+	return what
+}
+
+// Perform runs the command on a chain and gives back the layer that it left.
+func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options) (layers.LayerInfo, error) {
+	snap, err := t.Store.Mount(ctx, chain, layers.MountOptions{Writable: true})
+	if err != nil {
+		return layers.LayerInfo{}, err
+	}
+	defer snap.Close()
+	if err := freshen(ctx, t.Store, chain, snap.Root().Lower); err != nil {
+		return layers.LayerInfo{}, err
+	}
+	exit, err := r.execute(ctx, t, snap, o)
+	if err != nil {
+		return layers.LayerInfo{}, err
+	}
+	if exit.Code != 0 {
+		return layers.LayerInfo{}, &ExitError{r.Args, exit}
+	}
+	if err := removeStubs(snap.Upper(), exit.Made); err != nil {
+		return layers.LayerInfo{}, fmt.Errorf("remove mount points: %w", err)
+	}
+	pack := diff.PackOptions{Epoch: o.time()}
+	if o.KeepTimes {
+		pack.Timestamps = diff.Source
+	}
+	return snap.Commit(ctx, pack)
+}
+
+func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Options) (runner.Exit, error) {
+	view, err := snap.View(ctx)
+	if err != nil {
+		return runner.Exit{}, err
+	}
+	m := &mounter{t: t, o: o}
+	defer m.close()
+	for _, one := range r.Mounts {
+		if err := m.add(ctx, one); err != nil {
+			return runner.Exit{}, fmt.Errorf("mount %s at %q: %w", one.Type, one.Target, err)
+		}
+	}
+	if r.Script != "" {
+		if err := m.script(r.ScriptName, r.Script); err != nil {
+			return runner.Exit{}, fmt.Errorf("make script: %w", err)
+		}
+	}
+	files := FromView(view)
+	return t.Runner.Exec(ctx, runner.Command{
+		Args: r.Args, Env: r.environment(m.env, o), Dir: r.Dir, User: r.User, Hostname: r.Hostname, Root: snap.Root(),
+		ReadFile: func(p string) ([]byte, error) { return source.ReadFile(files, p, maxAccounts) },
+		Mounts:   m.mounts, Network: t.Network, Insecure: r.Insecure, ExtraHosts: r.ExtraHosts, Limits: r.Limits,
+		Ulimits: r.Ulimits, ShmSize: r.ShmSize, CgroupParent: r.CgroupParent, Stdout: r.Stdout, Stderr: r.Stderr,
+	})
+}
+
+// defaultPath is what a command's PATH is where nothing says another.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment is all that the command sees: the recipe's variables, the proxies, PATH and SOURCE_DATE_EPOCH where they
+// are not set, and what mounts add.
+func (r Run) environment(fromMounts []string, o Options) []string {
+	env := slices.Clone(r.Env)
+	for _, e := range slices.Concat(r.Proxy, []string{defaultPath, "SOURCE_DATE_EPOCH=" + strconv.FormatInt(o.time().Unix(), 10)}) {
+		name, _, _ := strings.Cut(e, "=")
+		if !slices.ContainsFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") }) {
+			env = append(env, e)
+		}
+	}
+	return append(env, fromMounts...)
+}
+
+// removeStubs takes the mount points that the sandbox had to make out of a top again, unless the command put something
+// into them. The top is walked by descriptor: no link in it leads anywhere else.
+func removeStubs(upper string, made []string) error {
+	root, err := rootfs.OpenRoot(upper)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, p := range slices.Backward(made) {
+		p = path.Clean("/" + p)
+		st, err := root.Lstat(p)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		kind := st.Mode & unix.S_IFMT
+		if kind != unix.S_IFDIR && (kind != unix.S_IFREG || st.Size != 0) {
+			continue
+		}
+		if err := root.Remove(p); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
