@@ -14,6 +14,7 @@ import (
 	"github.com/hodbuild/hod/builder/plan"
 	"github.com/hodbuild/hod/builder/source"
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -91,6 +92,8 @@ type build struct {
 	slots   chan struct{}
 	started time.Time
 
+	networks networks
+
 	mu      sync.Mutex // guards what follows, and the order of events
 	closers []func() error
 }
@@ -102,10 +105,12 @@ func newBuild(o Options, in *input) (*build, error) {
 	}
 	missing := func(err error) bool { return errors.Is(err, layers.ErrNotFound) }
 	return &build{o: o, in: in, sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
-		futures: map[*plan.Step]*future{}, started: time.Now()}, nil
+		futures: map[*plan.Step]*future{}, started: time.Now(),
+		networks: networks{r: runner.New(runner.Options{Store: o.Store})}}, nil
 }
 
 func (b *build) close() {
+	b.networks.close()
 	for _, c := range b.closers {
 		c()
 	}

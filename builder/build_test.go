@@ -137,7 +137,6 @@ func TestBuildErrorsPublishNothing(t *testing.T) {
 		{"missing source", "FROM scratch\nCOPY nothere /\n", "Dockerfile:2: "},
 		{"ignored source", "FROM scratch\nCOPY x.log /\n", "Dockerfile:2: "},
 		{"missing base", "FROM nothere\n", "Dockerfile:1: nothere: "},
-		{"run", "FROM scratch\nRUN true\n", "Dockerfile:2: "},
 		{"link out of the context", "FROM scratch\nCOPY out /\n", "Dockerfile:2: "},
 		{"other frontend", "# syntax=example.org/other\nFROM scratch\n", "Dockerfile:1: frontend \"example.org/other\""},
 	} {

@@ -97,8 +97,50 @@ func (b *build) fastKeys(ctx context.Context, s *plan.Step) (*keys, error) {
 	if err := b.addFiles(ctx, k, s, read); err != nil {
 		return nil, err
 	}
+	if err := b.addMounts(ctx, k, s, b.addFast); err != nil {
+		return nil, err
+	}
 	k.key = cache.Key(op, k.inputs)
 	return k, nil
+}
+
+// addMounts adds what the mounts of a RUN show: the files of a tree from outside, and other steps as add knows them.
+func (b *build) addMounts(ctx context.Context, k *keys, s *plan.Step, add func(context.Context, *keys, string, *plan.Step) error) error {
+	run, _ := s.Op.(plan.Run)
+	for _, m := range run.Mounts {
+		if m.Input < 0 {
+			continue
+		}
+		in := s.Inputs[m.Input]
+		if !outside(in) {
+			if err := add(ctx, k, "mount "+m.Target, in); err != nil {
+				return err
+			}
+			continue
+		}
+		st, err := b.need(ctx, in)
+		if err != nil {
+			return err
+		}
+		c := ops.Copy{Sources: []ops.Source{{Files: st.files, Path: m.Source, Literal: true, Local: st.local}}}
+		list, err := c.Inputs(ctx, b.sums)
+		if err != nil {
+			return fmt.Errorf("mount %q: %w", m.Target, err)
+		}
+		for _, in := range list {
+			k.inputs = append(k.inputs, cache.Input{Name: in.Name, Digest: in.Digest})
+		}
+	}
+	return nil
+}
+
+// addContent adds the layers of a step that is built on.
+func (b *build) addContent(ctx context.Context, k *keys, name string, s *plan.Step) error {
+	st, err := b.need(ctx, s)
+	if err == nil {
+		k.inputs = append(k.inputs, cache.Input{Name: name, Digest: st.chain.ID()})
+	}
+	return err
 }
 
 // addFast adds the fast key of a step that is built on.
@@ -135,6 +177,9 @@ func (b *build) contentKeys(ctx context.Context, s *plan.Step, op digest.Digest)
 		k.inputs = append(k.inputs, cache.Input{Name: "below", Digest: below.chain.ID()})
 	}
 	if err := b.addFiles(ctx, k, s, copied); err != nil {
+		return nil, err
+	}
+	if err := b.addMounts(ctx, k, s, b.addContent); err != nil {
 		return nil, err
 	}
 	k.key = cache.Key(op, k.inputs)

@@ -41,6 +41,8 @@ type Options struct {
 	NoCacheFor []string // nor for these stages
 	Explain    bool     // say why steps run
 	Jobs       int      // steps at a time, 0 is one per processor
+	// Run is what RUN steps see.
+	Run RunOptions
 	// KeepTimes leaves the times of the context's files in the image.
 	KeepTimes bool
 	// CheckAll plans the stages that the target does not need too, so that they are checked; for MakePlan.

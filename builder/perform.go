@@ -44,6 +44,8 @@ func (b *build) perform(ctx context.Context, s *plan.Step, st *state) error {
 		return b.commit(ctx, s, st, l)
 	case plan.Copy:
 		return b.copy(ctx, s, op, st)
+	case plan.Run:
+		return b.execute(ctx, s, op, st)
 	}
 	return fmt.Errorf("step %s cannot be performed", plan.Kind(s.Op))
 }
@@ -156,6 +158,17 @@ func (b *build) commit(ctx context.Context, s *plan.Step, st *state, l *ops.Laye
 	if l.Empty() {
 		return nil
 	}
+	info, err := b.pack(ctx, l)
+	if err != nil {
+		return err
+	}
+	st.layer = info.DiffID
+	st.chain = append(st.chain, info.DiffID)
+	return nil
+}
+
+// pack writes a layer into the store.
+func (b *build) pack(ctx context.Context, l *ops.Layer) (layers.LayerInfo, error) {
 	var index *diff.Index
 	w, err := b.o.Store.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() ([]byte, error) {
 		var text bytes.Buffer
@@ -163,21 +176,15 @@ func (b *build) commit(ctx context.Context, s *plan.Step, st *state, l *ops.Laye
 		return text.Bytes(), err
 	}})
 	if err != nil {
-		return err
+		return layers.LayerInfo{}, err
 	}
 	defer w.Close()
 	pack := diff.NewWriter(w, diff.PackOptions{Timestamps: diff.Source})
 	if err := l.Write(ctx, ops.Packer{Writer: pack}); err != nil {
-		return err
+		return layers.LayerInfo{}, err
 	}
 	if index, err = pack.Close(); err != nil {
-		return err
+		return layers.LayerInfo{}, err
 	}
-	info, err := w.Commit(ctx)
-	if err != nil {
-		return err
-	}
-	st.layer = info.DiffID
-	st.chain = append(st.chain, info.DiffID)
-	return nil
+	return w.Commit(ctx)
 }

@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -45,9 +44,6 @@ func (b *build) run(ctx context.Context) error {
 	}
 	b.slots = make(chan struct{}, jobs)
 	for _, s := range b.plan.Steps {
-		if _, ok := s.Op.(plan.Run); ok {
-			return dockerfile.At(errors.New("RUN is not supported by this version of hod: only recipes of FROM, COPY, ADD, WORKDIR and descriptions of the image are"), s.Ranges)
-		}
 		b.futures[s] = &future{}
 	}
 	g, ctx := errgroup.WithContext(ctx)

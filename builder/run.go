@@ -1,0 +1,213 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/hodbuild/hod/builder/ops"
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/builder/source"
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
+)
+
+// RunOptions are the flags of hod build that its RUN steps see.
+type RunOptions struct {
+	// Secrets and agents by id; an agent is the path of its socket.
+	Secrets map[string][]byte
+	SSH     map[string]string
+	// Network is default, none or host, for steps that say nothing else; host must be allowed.
+	Network string
+	// AllowHost and AllowInsecure let recipes ask for the host's network and for full privileges.
+	AllowHost, AllowInsecure bool
+	Limits                   runner.Resources
+	Ulimits                  []runner.Ulimit
+	ShmSize                  int64
+	ExtraHosts               []string // name:ip
+	CgroupParent             string
+}
+
+// networks are the networks of one build, each made when a step first needs it.
+type networks struct {
+	r    *runner.Runner
+	mu   sync.Mutex // guards made
+	made map[string]*runner.Network
+}
+
+func (n *networks) get(ctx context.Context, mode string) (*runner.Network, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if have, ok := n.made[mode]; ok {
+		return have, nil
+	}
+	made, err := n.r.Network(ctx, mode)
+	if err != nil {
+		return nil, err
+	}
+	if n.made == nil {
+		n.made = map[string]*runner.Network{}
+	}
+	n.made[mode] = made
+	return made, nil
+}
+
+func (n *networks) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var errs []error
+	for _, made := range n.made {
+		if made != nil {
+			errs = append(errs, made.Close())
+		}
+	}
+	n.made = nil
+	return errors.Join(errs...)
+}
+
+// execute performs RUN.
+func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *state) error {
+	below, err := b.need(ctx, s.Parent)
+	if err != nil {
+		return err
+	}
+	mode, err := b.network(op)
+	if err != nil {
+		return err
+	}
+	network, err := b.networks.get(ctx, mode)
+	if err != nil {
+		return err
+	}
+	run, err := b.runOf(ctx, s, op)
+	if err != nil {
+		return err
+	}
+	out := &lines{tell: func(text string) { b.tell(Event{Kind: "output", Step: s, Text: text}) }}
+	run.Stdout, run.Stderr = out, out
+	o := b.o.Run
+	tools := ops.Tools{Store: b.o.Store, Runner: b.networks.r, Network: network,
+		Secret: func(id string) ([]byte, bool) { v, ok := o.Secrets[id]; return v, ok },
+		SSH:    func(id string) (string, bool) { v, ok := o.SSH[id]; return v, ok }}
+	info, err := run.Perform(ctx, tools, below.chain, b.opsOptions())
+	out.flush()
+	if err != nil {
+		return err
+	}
+	st.layer = info.DiffID
+	st.chain = append(slices.Clone(below.chain), info.DiffID)
+	return nil
+}
+
+// network is the network that a step may have.
+func (b *build) network(op plan.Run) (string, error) {
+	o, mode := b.o.Run, op.Network
+	if op.Insecure && !o.AllowInsecure {
+		return "", errors.New("security.insecure is not allowed: give --allow security.insecure")
+	}
+	if mode == "" || mode == "default" {
+		mode = o.Network
+	}
+	if mode == "host" && !o.AllowHost {
+		return "", errors.New("network.host is not allowed: give --allow network.host")
+	}
+	if mode == "" {
+		mode = "default"
+	}
+	return mode, nil
+}
+
+// runOf makes the operation of a RUN whose inputs are there.
+func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, error) {
+	o := b.o.Run
+	run := ops.Run{Args: op.Args, Env: op.Env, Proxy: op.Proxy, Dir: op.Dir, User: op.User, Hostname: op.Hostname,
+		Script: op.Script, ScriptName: op.ScriptName, Insecure: op.Insecure, Limits: o.Limits, Ulimits: o.Ulimits,
+		ShmSize: o.ShmSize, ExtraHosts: o.ExtraHosts, CgroupParent: o.CgroupParent}
+	for _, m := range op.Mounts {
+		one := ops.Mount{Type: m.Type, Target: m.Target, Source: m.Source, ReadOnly: m.ReadOnly, Size: m.Size, ID: m.ID,
+			Sharing: m.Sharing, Required: m.Required, Env: m.Env, Mode: m.Mode, UID: m.UID, GID: m.GID}
+		if m.Input >= 0 {
+			var err error
+			one.HasChain = true
+			if one.Chain, one.Source, err = b.mountChain(ctx, s.Inputs[m.Input], m.Source); err != nil {
+				return run, fmt.Errorf("mount %q: %w", m.Target, err)
+			}
+		}
+		run.Mounts = append(run.Mounts, one)
+	}
+	return run, nil
+}
+
+// mountChain gives a mount's input as layers. Of a tree from outside only what is mounted becomes a layer.
+func (b *build) mountChain(ctx context.Context, in *plan.Step, from string) (layers.Chain, string, error) {
+	st, err := b.need(ctx, in)
+	if err != nil || st.files == nil {
+		return st.chainOrNil(), from, err
+	}
+	l, err := ops.Copy{Sources: []ops.Source{{Files: st.files, Path: from, Literal: true, Local: st.local}}, Dest: "/source/"}.
+		Plan(ctx, source.NewTree(), b.opsOptions())
+	if err != nil {
+		return nil, "", err
+	}
+	defer l.Close()
+	info, err := b.pack(ctx, l)
+	if err != nil {
+		return nil, "", err
+	}
+	at := "/source"
+	for _, c := range l.Changes { // a file lies in the folder, a folder's content is the folder
+		if len(l.Changes) == 2 && c.Path != "source" && !c.IsDir() && path.Base(c.Path) == path.Base(from) {
+			at = "/" + c.Path
+		}
+	}
+	return layers.Chain{info.DiffID}, at, nil
+}
+
+func (st *state) chainOrNil() layers.Chain {
+	if st == nil {
+		return nil
+	}
+	return st.chain
+}
+
+// lines cuts a command's output into lines, of which none is longer than a screen can want.
+type lines struct {
+	mu   sync.Mutex // guards buf
+	buf  []byte
+	tell func(string)
+}
+
+const maxLine = 16 << 10
+
+// Write takes output.
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = append(l.buf, p...)
+	for {
+		i := bytes.IndexByte(l.buf, '\n')
+		if i < 0 && len(l.buf) < maxLine {
+			return len(p), nil
+		}
+		if i < 0 {
+			i = maxLine - 1
+			l.tell(string(l.buf[:i+1]))
+		} else {
+			l.tell(string(bytes.TrimSuffix(l.buf[:i], []byte("\r"))))
+		}
+		l.buf = l.buf[i+1:]
+	}
+}
+
+func (l *lines) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.buf) > 0 {
+		l.tell(string(l.buf))
+		l.buf = nil
+	}
+}
