@@ -107,7 +107,12 @@ func TestHelperThatFailsIsAnError(t *testing.T) {
 	helper(t, "html", `echo "<html>leaked-secret"`)
 	for _, name := range []string{"crash", "chatty", "html", "absent", "../evil", "/bin/sh", "a/b", ""} {
 		f := files(t, `{"credHelpers":{"x.io":"`+name+`"},"auths":{"x.io":{"auth":"dTpmaWxl"}}}`)
-		c, err := f.Lookup(context.Background(), "x.io", "")
+		ctx, cancel := context.WithTimeout(context.Background(), helperTime/4)
+		c, err := f.Lookup(ctx, "x.io", "")
+		if ctx.Err() != nil {
+			t.Errorf("helper %q: it was stopped by time and not by what it did", name)
+		}
+		cancel()
 		if err == nil || !c.Anonymous() || strings.Contains(err.Error(), "leaked-secret") {
 			t.Errorf("helper %q: %+v, %v", name, c, err)
 		}

@@ -95,9 +95,9 @@ func call(ctx context.Context, helper, verb string, in []byte) ([]byte, error) {
 	cmd.Stdin, cmd.Stdout = bytes.NewReader(in), out
 	cmd.WaitDelay = time.Second // a helper's child may keep the pipe open
 	if err := cmd.Run(); err != nil {
-		return out.Bytes(), fmt.Errorf("credential helper %s: %s: %w", helper, verb, err)
+		return out.buf.Bytes(), fmt.Errorf("credential helper %s: %s: %w", helper, verb, err)
 	}
-	return out.Bytes(), nil
+	return out.buf.Bytes(), nil
 }
 
 // missingHelper is a helper that a file names and nobody installed.
@@ -117,9 +117,10 @@ func (e *missingHelper) Hint() string {
 	return fmt.Sprintf("install docker-credential-%s, or take it out of credsStore and credHelpers in config.json", e.helper)
 }
 
-// bounded is a buffer that refuses more than it is for, and says so.
+// bounded is a buffer that refuses more than it is for, and says so. The buffer
+// is not embedded: io.Copy would find its ReadFrom and pass by Write.
 type bounded struct {
-	bytes.Buffer
+	buf  bytes.Buffer
 	left int
 	full func()
 }
@@ -129,5 +130,5 @@ func (b *bounded) Write(p []byte) (int, error) {
 		b.full()
 		return 0, errors.New("too much output")
 	}
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }
