@@ -87,6 +87,14 @@ func New(o Options) *Runner { return &Runner{store: o.Store} }
 // Exec runs a command until it ends. When ctx is cancelled every process of it
 // is killed. A command that ran and failed is an Exit and no error.
 func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
+	if c.Root.Type == "overlay" && c.Root.Detached == nil && c.ReadFile == nil && os.Geteuid() == 0 {
+		tree, err := sandbox.MountOverlay(sandbox.Root(c.Root))
+		if err != nil {
+			return Exit{}, err
+		}
+		defer tree.Close()
+		c.Root.Detached = tree
+	}
 	spec, err := c.spec()
 	if err != nil {
 		return Exit{}, err

@@ -131,3 +131,34 @@ func TestExecNamesWhatIsMissing(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestExecOnLayers(t *testing.T) {
+	root := boxRoot(t)
+	dir := t.TempDir()
+	over := filepath.Join(dir, "over")
+	for _, d := range []string{"over", "over/etc", "upper", "work"} {
+		os.Mkdir(filepath.Join(dir, d), 0o755)
+	}
+	os.WriteFile(filepath.Join(over, "etc/new"), []byte("top\n"), 0o644)
+	mount := rootfs.Mount{
+		Type: "overlay", Lower: []string{over, root}, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		Options: []string{"redirect_dir=off", "metacopy=off", "index=off", "volatile"},
+	}
+	readers := map[string]func(string) ([]byte, error){
+		"mounted by the child":  func(p string) ([]byte, error) { return os.ReadFile(filepath.Join(root, p)) },
+		"mounted by the parent": nil,
+	}
+	for name, read := range readers {
+		t.Run(name, func(t *testing.T) {
+			os.RemoveAll(mount.Work)
+			os.Mkdir(mount.Work, 0o755)
+			exit, out, err := execIn(t, Command{Root: mount, ReadFile: read, Args: []string{"sh", "-c", "cat /etc/new; echo made >>/made; id -un"}, User: "root"})
+			if err != nil || exit.Code != 0 || out != "top\nroot\n" {
+				t.Fatalf("exit %+v, %q, %v", exit, out, err)
+			}
+		})
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "upper/made")); err != nil || string(b) != "made\nmade\n" {
+		t.Errorf("upper holds %q, %v", b, err)
+	}
+}
