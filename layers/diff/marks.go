@@ -11,6 +11,9 @@ func (a *applier) finishMarks() error {
 	kept := a.marks[:0]
 	for _, m := range a.marks {
 		own := a.nodes[m.Path]
+		if a.belowFile(m.Path) {
+			continue // what the layer has there now hides everything
+		}
 		if m.Type == TypeWhiteout {
 			if m.Path == "" {
 				return fmt.Errorf("unpack whiteout: the root cannot be deleted")
@@ -36,9 +39,50 @@ func (a *applier) finishMarks() error {
 	return nil
 }
 
+// belowFile says whether the layer has something other than a folder on the way to a path.
+func (a *applier) belowFile(p string) bool {
+	for p != "" {
+		p, _ = split(p)
+		if n := a.nodes[p]; n != nil && !n.IsDir() {
+			return true
+		}
+	}
+	return false
+}
+
+// opaqueRoot hides all that lies below a layer. Overlayfs does not read the mark of an opaque folder in the root of a
+// tree, so each name below gets a whiteout of its own, and the tree belongs to its chain.
+func (a *applier) opaqueRoot() error {
+	a.dependent = true
+	if a.o.Below == nil {
+		return nil
+	}
+	list, err := a.o.Below.ReadDir("")
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		own := a.nodes[b.Path]
+		if own != nil && !own.IsDir() {
+			continue
+		}
+		if err := a.markOnDisk(Entry{Path: b.Path, Type: TypeWhiteout}, own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a *applier) markOnDisk(m Entry, own *Entry) error {
 	if own != nil && !own.IsDir() {
 		return nil // an opaque mark in what has become a file
+	}
+	if m.Path == "" && m.Opaque && (a.out == nil || a.o.Whiteouts == Overlay) {
+		if a.out == nil {
+			a.dependent = true
+			return nil
+		}
+		return a.opaqueRoot()
 	}
 	if a.out == nil {
 		return a.imply(m.Path)

@@ -35,7 +35,9 @@ type tree struct {
 	dirs  map[string]int    // open folders
 	made  map[string]*Entry // folders of the layer, for their times at the end
 	order []string
-	links [][2]string
+	// hidden are the folders whose whiteouts overlayfs hides.
+	hidden map[string]bool
+	links  [][2]string
 
 	jobs chan job
 	busy sync.WaitGroup
@@ -55,7 +57,7 @@ type job struct {
 func newTree(dest *os.File, o ApplyOptions) *tree {
 	t := &tree{
 		dest: int(dest.Fd()), o: o, prefix: "trusted.overlay.", uid: os.Geteuid(), gid: os.Getegid(), umask: processUmask(),
-		dirs: map[string]int{}, made: map[string]*Entry{}, jobs: make(chan job, 64),
+		dirs: map[string]int{}, made: map[string]*Entry{}, hidden: map[string]bool{}, jobs: make(chan job, 64),
 	}
 	if o.UserXattr {
 		t.prefix = "user.overlay."

@@ -82,10 +82,29 @@ func (t *tree) whiteout(at string) error {
 		return err
 	}
 	err = unix.Mknodat(fd, name, unix.S_IFCHR, 0)
-	if errors.Is(err, unix.EEXIST) {
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return os.NewSyscallError("mknodat", err)
+	}
+	return t.hideWhiteouts(dir)
+}
+
+// hideWhiteouts gives a folder the mark of one that was copied up from an unknown place. Overlayfs looks for whiteouts in
+// merged folders and in those that have it; in any other one, such as the lowest or an opaque one, it would list them as
+// files that nobody can open.
+func (t *tree) hideWhiteouts(at string) error {
+	if t.hidden[at] {
 		return nil
 	}
-	return os.NewSyscallError("mknodat", err)
+	d, err := t.openDir(at)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(d)
+	if err := unix.Fsetxattr(d, t.prefix+"origin", nil, 0); err != nil {
+		return fmt.Errorf("set extended attribute %sorigin: %w", t.prefix, err)
+	}
+	t.hidden[at] = true
+	return nil
 }
 
 func (t *tree) opaque(at string) error {
