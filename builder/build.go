@@ -15,7 +15,6 @@ import (
 	"github.com/hodbuild/hod/builder/source"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -58,25 +57,33 @@ func MakePlan(ctx context.Context, o Options) (*plan.Plan, error) {
 
 // check refuses options that do not go together before anything is read.
 func (o Options) check() error {
-	for _, out := range o.Outputs {
-		switch out.Type {
-		case "image", "local", "tar":
-		default:
-			return fmt.Errorf("output type %q is not supported: use image, local or tar", out.Type)
-		}
-		if out.Type != "image" && out.Dest == "" {
-			return fmt.Errorf("output type %s needs dest=", out.Type)
-		}
+	if _, err := fullNames(o.Tags); err != nil {
+		return err
 	}
 	for _, tag := range o.Tags {
-		if n, err := layers.ParseName(tag); err != nil {
-			return err
-		} else if n.Digest != "" {
+		if n, err := layers.ParseName(tag); err == nil && n.Digest != "" {
 			return fmt.Errorf("tag %q: a tag cannot have a digest", tag)
 		}
 	}
-	if len(o.Platforms) > 1 && (len(o.Tags) > 0 || len(o.Outputs) > 0) {
-		return errors.New("several platforms cannot share a name or an output yet: build one platform at a time")
+	for _, out := range o.Outputs {
+		switch out.Type {
+		case "image":
+			if out.Push && len(o.Tags) == 0 {
+				return errors.New("a push needs a name: give one with -t or name=")
+			}
+		case "local", "tar", "oci", "docker":
+			if out.Dest == "" {
+				return fmt.Errorf("output type %s needs dest=", out.Type)
+			}
+			if out.Folder && out.Dest == "-" {
+				return errors.New("a folder cannot be written to standard output")
+			}
+		default:
+			return fmt.Errorf("output type %q is not known: use image, registry, oci, docker, local or tar", out.Type)
+		}
+		if err := out.Form.Compression.Validate(); out.Form.Compression.Algorithm != "" && err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -147,68 +154,4 @@ func (b *build) created() time.Time {
 		return *b.plan.Epoch
 	}
 	return ops.Epoch
-}
-
-// finish stores the images and writes the outputs.
-func (b *build) finish(ctx context.Context) (*Result, error) {
-	res := &Result{Plan: b.plan}
-	toStore := len(b.o.Outputs) == 0
-	for _, out := range b.o.Outputs {
-		toStore = toStore || out.Type == "image"
-	}
-	for _, t := range b.plan.Targets {
-		for _, out := range b.o.Outputs {
-			if err := b.write(ctx, t, out); err != nil {
-				return nil, fmt.Errorf("write output to %q: %w", out.Dest, err)
-			}
-		}
-		if !toStore {
-			continue
-		}
-		img, err := b.store(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		res.Images = append(res.Images, *img)
-	}
-	return res, nil
-}
-
-// store puts the image of a target into the store and names it.
-func (b *build) store(ctx context.Context, t plan.Target) (*Image, error) {
-	st, err := b.need(ctx, t.Step)
-	if err != nil {
-		return nil, err
-	}
-	config, err := t.Image.JSON(baseOf(t.Step), func(s *plan.Step) digest.Digest { return b.futures[s].st.layer }, b.created())
-	if err != nil {
-		return nil, err
-	}
-	img, err := b.o.Store.PutImage(ctx, config, st.chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})
-	if err != nil {
-		return nil, err
-	}
-	res := &Image{Image: img}
-	for _, tag := range b.o.Tags {
-		name, err := layers.ParseName(tag)
-		if err != nil {
-			return nil, err
-		}
-		target := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(config))}
-		if err := b.o.Store.Tag(ctx, name.String(), target); err != nil {
-			return nil, err
-		}
-		res.Names = append(res.Names, name.String())
-	}
-	return res, nil
-}
-
-// baseOf returns the diffIDs of the image that a file system was started from.
-func baseOf(s *plan.Step) []digest.Digest {
-	for ; s != nil; s = s.Parent {
-		if base, ok := s.Op.(plan.Base); ok {
-			return base.Chain
-		}
-	}
-	return nil
 }

@@ -45,6 +45,8 @@ type Options struct {
 	Run RunOptions
 	// KeepTimes leaves the times of the context's files in the image.
 	KeepTimes bool
+	// Push sends a name of the store to its registry.
+	Push func(ctx context.Context, name string) error
 	// CheckAll plans the stages that the target does not need too, so that they are checked; for MakePlan.
 	CheckAll bool
 	// Events, where set, is told what happens, one call at a time.
@@ -54,12 +56,21 @@ type Options struct {
 // noCache says whether a stage's steps have to be performed.
 func (o Options) noCache(stage string) bool { return o.NoCache || slices.Contains(o.NoCacheFor, stage) }
 
-// Output says where the result goes besides what the store keeps.
+// Output says where the result goes.
 type Output struct {
-	Type string // image (the store), local (a folder) or tar
+	// Type is image (the store), oci or docker (an archive of the image), local (a folder of files) or tar.
+	Type string
 	Dest string // folder or file; "-" is Stdout
-	// Stdout receives a tar whose Dest is "-".
+	// Stdout receives what has the Dest "-".
 	Stdout io.Writer
+	// Folder makes an archive of an image a folder and not a tar.
+	Folder bool
+	// Push also pushes the image to its names' registries.
+	Push bool
+	// Form says which manifest is made where one is needed.
+	Form layers.ManifestForm
+	// IndexAnnotations are set on the index, which is made for them where one platform needs none.
+	IndexAnnotations map[string]string
 }
 
 // Image is one result.
@@ -72,6 +83,8 @@ type Image struct {
 type Result struct {
 	Images []Image // one per platform; empty where only files were asked for
 	Plan   *plan.Plan
+	// Top is the manifest or index that was made of the images, nil where no output needed one.
+	Top *ocispec.Descriptor
 }
 
 // Event tells progress.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/hodbuild/hod/builder/ops"
@@ -16,22 +17,33 @@ import (
 	"github.com/hodbuild/hod/builder/source"
 )
 
-// write writes the files of a target to an output. An image needs nothing here.
-func (b *build) write(ctx context.Context, t plan.Target, out Output) error {
-	if out.Type == "image" {
-		return nil
+// writeFiles writes the files of the result, in a folder for each platform where there are several.
+func (b *build) writeFiles(ctx context.Context, out Output) error {
+	if len(b.plan.Targets) > 1 && out.Type == "tar" {
+		return errors.New("a tar holds the files of one platform: use type=local or type=oci")
 	}
-	files, err := b.files(ctx, t.Step)
-	if err != nil {
-		return err
+	for _, t := range b.plan.Targets {
+		files, err := b.files(ctx, t.Step)
+		if err != nil {
+			return err
+		}
+		dest := out.Dest
+		if len(b.plan.Targets) > 1 {
+			dest = filepath.Join(dest, strings.ReplaceAll(plan.FormatPlatform(t.Platform), "/", "_"))
+		}
+		switch {
+		case out.Type == "local":
+			err = writeFolder(ctx, files, dest)
+		case dest == "-":
+			err = writeTar(ctx, files, out.Stdout)
+		default:
+			err = replaceFile(dest, func(w io.Writer) error { return writeTar(ctx, files, w) })
+		}
+		if err != nil {
+			return err
+		}
 	}
-	switch {
-	case out.Type == "local":
-		return writeFolder(ctx, files, out.Dest)
-	case out.Dest == "-":
-		return writeTar(ctx, files, out.Stdout)
-	}
-	return replaceFile(out.Dest, func(w io.Writer) error { return writeTar(ctx, files, w) })
+	return nil
 }
 
 // replaceFile writes a file aside and renames it into place when it is whole.

@@ -25,7 +25,9 @@ func buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "target", Usage: "the stage to build"},
 			&cli.StringSliceFlag{Name: "label", Usage: "NAME=VALUE, set on the image"},
 			&cli.StringSliceFlag{Name: "platform", Usage: "os/architecture[/variant] to build for"},
-			&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "type=image|local|tar[,dest=PATH]; a folder or - alone"},
+			&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "type=image|registry|oci|docker|local|tar[,dest=PATH]; a folder or - alone"},
+			&cli.BoolFlag{Name: "push", Usage: "push the image to its names' registries"},
+			&cli.StringSliceFlag{Name: "annotation", Usage: "NAME=VALUE of the manifest, index:NAME=VALUE of the index"},
 			&cli.BoolFlag{Name: "load", Usage: "put the image into the store (the default)"},
 			&cli.BoolFlag{Name: "pull", Usage: "ask the registry for base images that are here already"},
 			&cli.BoolFlag{Name: "no-cache", Usage: "perform every step"},
@@ -122,18 +124,8 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 			o.Platforms = append(o.Platforms, p)
 		}
 	}
-	for _, spec := range c.StringSlice("output") {
-		out, err := outputOf(c, spec)
-		if err != nil {
-			return o, err
-		}
-		if out.name != "" {
-			o.Tags = append(o.Tags, strings.Split(out.name, ",")...)
-		}
-		o.Outputs = append(o.Outputs, out.Output)
-	}
-	if c.Bool("load") && len(o.Outputs) > 0 {
-		o.Outputs = append(o.Outputs, builder.Output{Type: "image"})
+	if err := buildOutputs(c, s, &o); err != nil {
+		return o, err
 	}
 	return o, timestamps(c, &o)
 }
@@ -169,40 +161,4 @@ func pairs(flag string, list []string) (map[string]string, error) {
 		set[name] = value
 	}
 	return set, nil
-}
-
-// namedOutput is an output that may carry names of the image.
-type namedOutput struct {
-	builder.Output
-	name string
-}
-
-// outputOf reads an --output.
-func outputOf(c *cli.Context, spec string) (namedOutput, error) {
-	out := namedOutput{Output: builder.Output{Stdout: c.App.Writer}}
-	switch {
-	case spec == "-":
-		out.Type, out.Dest = "tar", "-"
-		return out, nil
-	case !strings.Contains(spec, "="):
-		out.Type, out.Dest = "local", spec
-		return out, nil
-	}
-	for field := range strings.SplitSeq(spec, ",") {
-		key, value, _ := strings.Cut(field, "=")
-		switch key {
-		case "type":
-			out.Type = value
-			if value == "docker" && !strings.Contains(spec, "dest=") {
-				out.Type = "image" // what Docker loads, hod's store keeps
-			}
-		case "dest":
-			out.Dest = value
-		case "name":
-			out.name = value
-		default:
-			return out, fmt.Errorf("output attribute %q is not supported", key)
-		}
-	}
-	return out, nil
 }

@@ -1,0 +1,163 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+var versioned = specs.Versioned{SchemaVersion: 2}
+
+// finish stores the images and writes the outputs.
+func (b *build) finish(ctx context.Context) (*Result, error) {
+	res := &Result{Plan: b.plan}
+	outputs := b.o.Outputs
+	if len(outputs) == 0 {
+		outputs = []Output{{Type: "image"}}
+	}
+	names, err := fullNames(b.o.Tags)
+	if err != nil {
+		return nil, err
+	}
+	for _, out := range outputs {
+		if !out.isImage() {
+			if err := b.writeFiles(ctx, out); err != nil {
+				return nil, fmt.Errorf("write output to %q: %w", out.Dest, err)
+			}
+			continue
+		}
+		if len(res.Images) == 0 {
+			for _, t := range b.plan.Targets {
+				img, err := b.store(ctx, t)
+				if err != nil {
+					return nil, err
+				}
+				res.Images = append(res.Images, Image{Image: img, Names: names})
+			}
+		}
+		if err := b.publish(ctx, res, out, names); err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// isImage says whether an output takes images and not files.
+func (o Output) isImage() bool { return o.Type != "local" && o.Type != "tar" }
+
+// fullNames writes names in full.
+func fullNames(tags []string) ([]string, error) {
+	var names []string
+	for _, tag := range tags {
+		n, err := layers.ParseName(tag)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, n.String())
+	}
+	return names, nil
+}
+
+// store puts the image of a target into the store.
+func (b *build) store(ctx context.Context, t plan.Target) (*layers.Image, error) {
+	st, err := b.need(ctx, t.Step)
+	if err != nil {
+		return nil, err
+	}
+	config, err := t.Image.JSON(baseOf(t.Step), func(s *plan.Step) digest.Digest { return b.futures[s].st.layer }, b.created())
+	if err != nil {
+		return nil, err
+	}
+	return b.o.Store.PutImage(ctx, config, st.chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})
+}
+
+// publish names the images, and pushes them or writes them to an archive where the output says so.
+func (b *build) publish(ctx context.Context, res *Result, out Output, names []string) error {
+	top, raw, err := b.top(ctx, res, out)
+	if err != nil {
+		return err
+	}
+	if raw != nil {
+		res.Top = &top
+	}
+	switch out.Type {
+	case "oci", "docker":
+		files, err := b.layout(top, raw, names, out.Type == "docker")
+		if err != nil {
+			return err
+		}
+		if err := b.writeLayout(ctx, files, out); err != nil {
+			return fmt.Errorf("write output to %q: %w", out.Dest, err)
+		}
+		return nil
+	}
+	for _, name := range names {
+		if err := b.o.Store.Tag(ctx, name, top); err != nil {
+			return err
+		}
+	}
+	if !out.Push {
+		return nil
+	}
+	if b.o.Push == nil {
+		return errors.New("nothing can push: no registry client")
+	}
+	for _, name := range names {
+		if err := b.o.Push(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// top is what a name will mean: the image's config where nothing needs a manifest, else its manifest, or the index of
+// several platforms.
+func (b *build) top(ctx context.Context, res *Result, out Output) (ocispec.Descriptor, []byte, error) {
+	if out.Type == "image" && !out.Push && len(res.Images) == 1 && out.Form.Annotations == nil && len(out.IndexAnnotations) == 0 {
+		img := res.Images[0]
+		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.Config))}, nil, nil
+	}
+	index := ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex, Annotations: out.IndexAnnotations}
+	if out.Form.Docker {
+		index.MediaType = layers.DockerIndex
+	}
+	var raw []byte
+	for _, img := range res.Images {
+		desc, text, err := b.o.Store.Manifest(ctx, img.Image, out.Form)
+		if err != nil {
+			return desc, nil, err
+		}
+		platform := img.Platform
+		desc.Platform = &platform
+		index.Manifests, raw = append(index.Manifests, desc), text
+	}
+	if len(res.Images) == 1 && len(out.IndexAnnotations) == 0 {
+		top := index.Manifests[0]
+		top.Platform = nil
+		return top, raw, nil
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	top, err := b.o.Store.PutIndex(ctx, raw)
+	return top, raw, err
+}
+
+// baseOf returns the diffIDs of the image that a file system was started from.
+func baseOf(s *plan.Step) []digest.Digest {
+	for ; s != nil; s = s.Parent {
+		if base, ok := s.Op.(plan.Base); ok {
+			return base.Chain
+		}
+	}
+	return nil
+}
