@@ -94,7 +94,7 @@ func spool(r io.Reader) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err == nil {
+	if err = os.Remove(f.Name()); err == nil {
 		_, err = io.Copy(f, z)
 	}
 	if err != nil {

@@ -1,0 +1,152 @@
+// Command demo shows hod's main job on this machine: an image is built from
+// examples/greet, pushed to hod's own registry on loopback, pulled into a second,
+// empty store and run isolated; then a source line changes, and the cache is seen
+// at work. Every command is printed as a person would type it. Nothing is left.
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := demo(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// stage is the folder in which the demo plays.
+type stage struct {
+	ctx  context.Context
+	dir  string
+	hod  string
+	addr string
+}
+
+func demo(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "hod-demo-")
+	if err != nil {
+		return err
+	}
+	hod, err := filepath.Abs("bin/hod")
+	if err != nil {
+		return err
+	}
+	s := &stage{ctx: ctx, dir: dir, hod: hod}
+	defer func() {
+		if rerr := removeAll(dir); err == nil {
+			err = rerr
+		}
+	}()
+	if s.addr, err = freePort(); err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(dir, "greet"), os.DirFS("examples/greet")); err != nil {
+		return err
+	}
+	if err := s.base(); err != nil {
+		return fmt.Errorf("make a base image: %w", err)
+	}
+	return s.play()
+}
+
+// play is the demo once there is a base image.
+func (s *stage) play() error {
+	image := s.addr + "/demo/greet:v1"
+	if err := s.run("hod --root one build -t greet greet"); err != nil {
+		return err
+	}
+	stop, err := s.serve()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for _, line := range []string{
+		"hod --root one tag greet " + image,
+		"hod --root one push " + image,
+		"hod --root two pull " + image,
+		"hod --root two images",
+		"hod --root two run --rm " + image,
+	} {
+		if err := s.run(line); err != nil {
+			return err
+		}
+	}
+	names := filepath.Join(s.dir, "greet/names.txt")
+	fmt.Println("\n$ echo Katherine >> greet/names.txt")
+	text, err := os.ReadFile(names)
+	if err == nil {
+		err = os.WriteFile(names, append(text, "Katherine\n"...), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	for _, line := range []string{
+		"hod --root one build -t greet greet",
+		"hod --root one build -t greet greet",
+		"hod --root one run --rm greet",
+	} {
+		if err := s.run(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run prints a command, does it, and says what it took.
+func (s *stage) run(line string) error {
+	fmt.Printf("\n$ %s\n", line)
+	words := strings.Fields(line)
+	cmd := exec.CommandContext(s.ctx, s.hod, words[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, os.Stdout, os.Stderr
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", line, err)
+	}
+	fmt.Printf("# took %.2f s, peak memory %d MiB\n", time.Since(begin).Seconds(), peak(cmd.ProcessState)>>20)
+	return nil
+}
+
+// serve starts the registry and waits until it listens.
+func (s *stage) serve() (stop func(), err error) {
+	line := "hod --root registry serve --addr " + s.addr
+	fmt.Printf("\n$ %s &\n", line)
+	cmd := exec.CommandContext(s.ctx, s.hod, strings.Fields(line)[1:]...)
+	var log bytes.Buffer
+	cmd.Dir, cmd.Stderr = s.dir, &log
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	stop = func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may be gone
+		_ = cmd.Wait()
+	}
+	for range 100 {
+		if c, err := net.Dial("tcp", s.addr); err == nil {
+			return stop, c.Close()
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	stop()
+	return nil, fmt.Errorf("%s does not listen: %s", line, log.String())
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
