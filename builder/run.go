@@ -124,7 +124,7 @@ func (b *build) network(op plan.Run) (string, error) {
 // runOf makes the operation of a RUN whose inputs are there.
 func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, error) {
 	o := b.o.Run
-	run := ops.Run{Args: op.Args, Env: op.Env, Proxy: op.Proxy, Dir: op.Dir, User: op.User, Hostname: op.Hostname,
+	run := ops.Run{NewCaches: s.NoCache, Args: op.Args, Env: op.Env, Proxy: op.Proxy, Dir: op.Dir, User: op.User, Hostname: op.Hostname,
 		Script: op.Script, ScriptName: op.ScriptName, Insecure: op.Insecure, Limits: o.Limits, Ulimits: o.Ulimits,
 		ShmSize: o.ShmSize, ExtraHosts: o.ExtraHosts, CgroupParent: o.CgroupParent}
 	for _, m := range op.Mounts {

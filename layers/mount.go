@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/rootfs"
@@ -27,6 +28,7 @@ type Snapshot struct {
 	s     *Store
 	chain Chain
 	mount rootfs.Mount
+	trees []string
 	dir   string
 	own   bool // dir is ours
 }
@@ -49,7 +51,11 @@ func (n *Snapshot) prepare(ctx context.Context, o MountOptions) error {
 		if err != nil {
 			return err
 		}
-		n.mount.Lower = append(n.mount.Lower, tree)
+		n.trees = append(n.trees, tree)
+		// The kernel refuses a folder that is there twice, and of equal layers the uppermost says all.
+		if !slices.Contains(n.mount.Lower, tree) {
+			n.mount.Lower = append(n.mount.Lower, tree)
+		}
 	}
 	if n.own {
 		var err error
@@ -108,6 +114,9 @@ func likeRoot(upper, lower string) error {
 
 // Root is the mount to make.
 func (n *Snapshot) Root() rootfs.Mount { return n.mount }
+
+// Trees are the folders of the chain's layers, from the top down.
+func (n *Snapshot) Trees() []string { return n.trees }
 
 // Upper is the folder that takes what is written; empty when nothing can be.
 func (n *Snapshot) Upper() string { return n.mount.Upper }

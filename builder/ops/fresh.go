@@ -15,18 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freshMark is the time of the folder of a tree whose files were freshened.
+// freshMark lies beside a tree whose files were freshened.
 const freshMark = ".fresh"
 
 // freshen gives the files of layers that COPY and ADD made the time at which their tree came to this store, in the tree
 // and not in the layer. Programs like make compare times: a source that is new here must be newer than what an earlier
 // step, or a cache mount, made of the one before, and in the layer all have one time. Each tree is done once.
-func freshen(ctx context.Context, s *layers.Store, chain layers.Chain, lower []string) error {
+func freshen(ctx context.Context, s *layers.Store, chain layers.Chain, trees []string) error {
 	for i, d := range chain {
-		n := len(chain) - 1 - i
-		if n >= len(lower) {
-			continue
-		}
 		info, err := s.Layer(d)
 		if err != nil {
 			return err
@@ -34,7 +30,7 @@ func freshen(ctx context.Context, s *layers.Store, chain layers.Chain, lower []s
 		if info.Packed == "" || !info.HasTar {
 			continue
 		}
-		if err := freshenTree(ctx, lower[n]); err != nil {
+		if err := freshenTree(ctx, trees[len(chain)-1-i]); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ type mounter struct {
 	mounts  []runner.Mount
 	env     []string
 	agents  int
+	renew   bool
 	closers []func()
 }
 
@@ -133,6 +134,11 @@ func subtree(tree *os.File, name string) (*os.File, error) {
 
 // cache shows a folder that outlives the build.
 func (m *mounter) cache(ctx context.Context, one Mount) error {
+	if m.renew {
+		if err := m.t.Store.RemoveCacheMount(one.ID); err != nil && !errors.Is(err, layers.ErrNotFound) {
+			return fmt.Errorf("empty cache %q: %w", one.ID, err)
+		}
+	}
 	dir, release, err := m.t.Store.CacheMount(ctx, one.ID, layers.Sharing(one.Sharing))
 	if err != nil {
 		return err

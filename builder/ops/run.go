@@ -29,6 +29,8 @@ type Run struct {
 	// Script, where it is not empty, is the content of /dev/pipes/ScriptName.
 	Script, ScriptName string
 	Mounts             []Mount
+	// NewCaches empties the cache mounts first.
+	NewCaches bool
 	Insecure           bool
 	Limits             runner.Resources
 	Ulimits            []runner.Ulimit
@@ -92,7 +94,7 @@ func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options
 		return layers.LayerInfo{}, err
 	}
 	defer snap.Close()
-	if err := freshen(ctx, t.Store, chain, snap.Root().Lower); err != nil {
+	if err := freshen(ctx, t.Store, chain, snap.Trees()); err != nil {
 		return layers.LayerInfo{}, err
 	}
 	exit, err := r.execute(ctx, t, snap, o)
@@ -117,7 +119,7 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Opti
 	if err != nil {
 		return runner.Exit{}, err
 	}
-	m := &mounter{t: t, o: o}
+	m := &mounter{t: t, o: o, renew: r.NewCaches}
 	defer m.close()
 	for _, one := range r.Mounts {
 		if err := m.add(ctx, one); err != nil {

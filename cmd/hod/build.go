@@ -17,7 +17,7 @@ func buildCommand() *cli.Command {
 		Name:      "build",
 		Usage:     "Build an image from a recipe (Dockerfile)",
 		ArgsUsage: "[FLAGS] PATH|URL|-",
-		Flags: []cli.Flag{
+		Flags: append(buildRunFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the recipe: a file, or - for standard input"},
 			&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name of the image, any number"},
 			&cli.StringSliceFlag{Name: "build-arg", Usage: "NAME=VALUE, or NAME to take it from the environment"},
@@ -44,7 +44,7 @@ func buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "call", Value: "build", Usage: "build, check, outline or targets; ,format=json"},
 			&cli.BoolFlag{Name: "plan", Usage: "print the steps and build nothing"},
 			&cli.StringFlag{Name: "format", Value: "text", Usage: "of --plan: text, json or dot"},
-		},
+		}...),
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 1, 1); err != nil {
 				return err
@@ -125,6 +125,9 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 		}
 	}
 	if err := buildOutputs(c, s, &o); err != nil {
+		return o, err
+	}
+	if o.Run, err = buildRunOptions(c); err != nil {
 		return o, err
 	}
 	return o, timestamps(c, &o)

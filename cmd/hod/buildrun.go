@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/hodbuild/hod/builder"
+	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
+)
+
+// buildRunFlags are the flags of build that RUN steps see.
+func buildRunFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "secret", Usage: "id=NAME[,src=FILE|,env=VARIABLE], for RUN --mount=type=secret"},
+		&cli.StringSliceFlag{Name: "ssh", Usage: "default, or NAME[=SOCKET], for RUN --mount=type=ssh"},
+		&cli.StringFlag{Name: "network", Usage: "default, none or host, for RUN steps that do not say"},
+		&cli.StringSliceFlag{Name: "allow", Usage: "network.host or security.insecure, for recipes that ask for it"},
+		&cli.StringSliceFlag{Name: "add-host", Usage: "NAME:IP, a line of /etc/hosts in RUN steps"},
+		&cli.StringSliceFlag{Name: "ulimit", Usage: "NAME=SOFT[:HARD], a limit of RUN steps"},
+		&cli.StringFlag{Name: "shm-size", Usage: "size of /dev/shm in RUN steps"},
+		&cli.StringFlag{Name: "memory", Usage: "most memory of a RUN step"},
+		&cli.Float64Flag{Name: "cpus", Usage: "processors that a RUN step may use, such as 1.5"},
+		&cli.StringFlag{Name: "cgroup-parent", Usage: "control group above those of the RUN steps"},
+	}
+}
+
+// buildRunOptions reads them.
+func buildRunOptions(c *cli.Context) (builder.RunOptions, error) {
+	o := builder.RunOptions{Network: c.String("network"), CgroupParent: c.String("cgroup-parent"),
+		Secrets: map[string][]byte{}, SSH: map[string]string{}}
+	for _, each := range []struct {
+		flag string
+		read func(string, *builder.RunOptions) error
+	}{{"secret", readSecret}, {"ssh", readSSH}, {"allow", readAllow}, {"add-host", readHost}, {"ulimit", readUlimit}} {
+		for _, v := range c.StringSlice(each.flag) {
+			if err := each.read(v, &o); err != nil {
+				return o, fmt.Errorf("--%s %q: %w", each.flag, v, err)
+			}
+		}
+	}
+	if o.Network == "host" { // who gives the flag allows it
+		o.AllowHost = true
+	}
+	var err error
+	if v := c.String("shm-size"); v != "" {
+		if o.ShmSize, err = runner.ParseBytes(v); err != nil {
+			return o, fmt.Errorf("--shm-size: %w", err)
+		}
+	}
+	if v := c.String("memory"); v != "" {
+		if o.Limits.Memory, err = runner.ParseBytes(v); err != nil {
+			return o, fmt.Errorf("--memory: %w", err)
+		}
+	}
+	o.Limits.NanoCPUs = int64(c.Float64("cpus") * 1e9)
+	return o, nil
+}
+
+const maxSecret = 500 << 10
+
+func readSecret(v string, o *builder.RunOptions) error {
+	at := map[string]string{}
+	for part := range strings.SplitSeq(v, ",") {
+		name, value, ok := strings.Cut(part, "=")
+		if !ok {
+			return fmt.Errorf("%q is not NAME=VALUE", part)
+		}
+		if name == "source" {
+			name = "src"
+		}
+		at[name] = value
+	}
+	id, file, env := at["id"], at["src"], at["env"]
+	for name := range at {
+		if name != "id" && name != "src" && name != "env" && name != "type" {
+			return fmt.Errorf("unknown attribute %q", name)
+		}
+	}
+	if kind := at["type"]; kind == "env" && env == "" {
+		env, file = file, ""
+	} else if kind != "" && kind != "file" && kind != "env" {
+		return fmt.Errorf("unknown type %q", kind)
+	}
+	if id == "" {
+		return fmt.Errorf("it has no id")
+	}
+	if env == "" && file == "" {
+		if _, ok := os.LookupEnv(id); ok {
+			env = id
+		} else {
+			file = id
+		}
+	}
+	if env != "" {
+		value, ok := os.LookupEnv(env)
+		if !ok {
+			return fmt.Errorf("the environment has no %s", env)
+		}
+		o.Secrets[id] = []byte(value)
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(data) > maxSecret {
+		err = fmt.Errorf("larger than %d bytes", maxSecret)
+	}
+	o.Secrets[id] = data
+	return err
+}
+
+func readSSH(v string, o *builder.RunOptions) error {
+	id, socket, ok := strings.Cut(v, "=")
+	if !ok {
+		socket = os.Getenv("SSH_AUTH_SOCK")
+	}
+	if socket == "" {
+		return fmt.Errorf("no agent runs here: SSH_AUTH_SOCK is not set")
+	}
+	st, err := os.Stat(socket)
+	if err != nil {
+		return err
+	}
+	if st.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s is not the socket of an agent: keys in files are not read, load them into an agent", socket)
+	}
+	o.SSH[id] = socket
+	return nil
+}
+
+func readAllow(v string, o *builder.RunOptions) error {
+	switch v {
+	case "network.host":
+		o.AllowHost = true
+	case "security.insecure":
+		o.AllowInsecure = true
+	default:
+		return fmt.Errorf("it is not network.host or security.insecure")
+	}
+	return nil
+}
+
+func readHost(v string, o *builder.RunOptions) error {
+	name, ip, ok := strings.Cut(v, "=")
+	if !ok {
+		name, ip, ok = strings.Cut(v, ":")
+	}
+	if !ok || name == "" || strings.ContainsAny(name, " \t\n") {
+		return fmt.Errorf("it is not NAME:IP")
+	}
+	if ip != "host-gateway" {
+		if _, err := netip.ParseAddr(strings.Trim(ip, "[]")); err != nil {
+			return err
+		}
+	}
+	o.ExtraHosts = append(o.ExtraHosts, name+":"+strings.Trim(ip, "[]"))
+	return nil
+}
+
+func readUlimit(v string, o *builder.RunOptions) error {
+	u, err := runner.ParseUlimit(v)
+	o.Ulimits = append(o.Ulimits, u)
+	return err
+}
