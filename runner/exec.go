@@ -87,6 +87,7 @@ func New(o Options) *Runner { return &Runner{store: o.Store} }
 // Exec runs a command until it ends. When ctx is cancelled every process of it
 // is killed. A command that ran and failed is an Exit and no error.
 func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
+	c.mapOwnID()
 	if c.Root.Type == "overlay" && c.Root.Detached == nil && c.ReadFile == nil && os.Geteuid() == 0 {
 		tree, err := sandbox.MountOverlay(sandbox.Root(c.Root))
 		if err != nil {
@@ -125,6 +126,19 @@ func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 		defer group.Destroy()
 	}
 	return c.perform(ctx, options, group, io)
+}
+
+// mapOwnID gives a command of a user who is not root a user namespace in which
+// that user is root and nobody else exists.
+func (c *Command) mapOwnID() {
+	if os.Geteuid() == 0 || len(c.UIDs) > 0 {
+		return
+	}
+	c.UIDs = []sandbox.Range{{Outside: uint32(os.Geteuid()), Count: 1}}
+	c.GIDs = []sandbox.Range{{Outside: uint32(os.Getegid()), Count: 1}}
+	if c.Root.Type == "overlay" && !slices.Contains(c.Root.Options, "userxattr") {
+		c.Root.Options = append(slices.Clone(c.Root.Options), "userxattr")
+	}
 }
 
 func (c Command) perform(ctx context.Context, options sandbox.Options, group *cgroup.Group, io *execStreams) (Exit, error) {
@@ -263,7 +277,7 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 	}
 	o := sandbox.Options{
 		Spec: s, Root: sandbox.Root(c.Root), UIDs: c.UIDs, GIDs: c.GIDs, Filter: filter, Terminal: c.TTY, Die: true,
-		JoinedNet: c.Network != nil,
+		JoinedNet: c.Network != nil, Unprivileged: os.Geteuid() != 0,
 	}
 	for _, m := range c.Mounts {
 		if m.Type != "fd" {

@@ -65,6 +65,9 @@ func Spec(cfg ImageConfig, o ContainerOptions) (*specs.Spec, error) {
 }
 
 func setCommand(s *specs.Spec, cfg ImageConfig, o ContainerOptions) error {
+	if o.Runtime != "" {
+		return fmt.Errorf("runtime %q: hod starts containers itself; 'hod spec' writes the specification for another runtime", o.Runtime)
+	}
 	entry, args := cfg.Entrypoint, cfg.Cmd
 	if o.EntrypointSet {
 		entry, args = o.Entrypoint, nil

@@ -37,6 +37,9 @@ func (c *compiler) identity() error {
 // sysctl writes through the container's own proc, reached by its descriptor and
 // not by a path that the image could have prepared.
 func (c *compiler) sysctl(name, value string) error {
+	if name == "net.ipv4.ping_group_range" && c.userns {
+		value = c.mappedGroups(value)
+	}
 	file := "sys/" + strings.ReplaceAll(name, ".", "/")
 	if c.proc == nil || strings.Contains(name, "/") || strings.Contains(file, "//") {
 		return fmt.Errorf("sysctl %q: cannot be set here", name)
@@ -47,6 +50,21 @@ func (c *compiler) sysctl(name, value string) error {
 	fd := c.result(c.call("open sysctl "+name, unix.SYS_OPENAT2, c.proc, file, c.bytes(how, "{O_WRONLY}"), len(how)))
 	c.call("set sysctl "+name, unix.SYS_WRITE, fd, value, len(value))
 	return nil
+}
+
+// mappedGroups cuts a range of groups to those that exist in the user namespace;
+// the kernel refuses others.
+func (c *compiler) mappedGroups(value string) string {
+	var low, high, top uint32
+	if _, err := fmt.Sscan(value, &low, &high); err != nil || len(c.o.GIDs) == 0 {
+		return value
+	}
+	for _, r := range c.o.GIDs {
+		if r.Inside <= low && low-r.Inside < r.Count {
+			top = r.Inside + r.Count - 1
+		}
+	}
+	return fmt.Sprintf("%d %d", low, min(high, top))
 }
 
 // maskPaths covers files with /dev/null and folders with one empty read-only
