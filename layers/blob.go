@@ -97,15 +97,12 @@ type verified struct {
 	r    io.Reader
 	c    io.Closer
 	h    hash.Hash
-	n    int64
-	size int64 // of the content if known, else 0
 	want digest.Digest
 }
 
 func (v *verified) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
 	v.h.Write(p[:n])
-	v.n += int64(n)
 	if err == io.EOF {
 		if verr := v.check(); verr != nil {
 			return n, verr

@@ -35,7 +35,8 @@ func (s *Store) keep(kind string, d digest.Digest, sync func(path string) error)
 		}
 		return err
 	}
-	if err := s.moveTo(path, kept, true); err != nil && !s.has(kept) {
+	// Another process may have moved it meanwhile; a failed sync is never tried again.
+	if err := s.moveTo(path, kept, false); err != nil && !s.has(kept) {
 		return err
 	}
 	return lockfile.SyncDir(filepath.Dir(kept))

@@ -1,0 +1,550 @@
+package layers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/hodbuild/hod/layers/diff"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// The crash tests run operations in processes of their own, under a supervisor
+// that sees every system call which changes a file system, counted over all
+// threads. At the N-th it kills the process, or makes the call fail. Afterwards
+// the store must be clean without a repair, have what was there and what was
+// acknowledged, and take the same operation again.
+
+const (
+	crashOp   = "HOD_CRASH_OP"
+	crashRoot = "HOD_CRASH_ROOT"
+	crashTrap = "HOD_CRASH_TRAP"
+	crashFull = "HOD_CRASH" // "full": every N; else a sample
+)
+
+func TestMain(m *testing.M) {
+	if op := os.Getenv(crashOp); op != "" {
+		os.Exit(crashChild(op))
+	}
+	os.Exit(m.Run())
+}
+
+// crashChild performs one operation and acknowledges it on its output.
+func crashChild(op string) int {
+	if os.Getenv(crashTrap) != "" {
+		if err := trapSelf(); err != nil {
+			fmt.Fprintln(os.Stderr, "trap:", err)
+			return 3
+		}
+	}
+	s, err := Open(os.Getenv(crashRoot), Options{})
+	if err == nil {
+		err = errors.Join(crashOps[op](context.Background(), s), s.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if _, err := fmt.Println("acknowledged"); err != nil {
+		return 1
+	}
+	return 0
+}
+
+var crashOps = map[string]func(context.Context, *Store) error{
+	"put": func(ctx context.Context, s *Store) error {
+		b := bytes.Repeat([]byte("blob"), 1<<16)
+		return s.PutBlob(ctx, descOf("", b), bytes.NewReader(b), true)
+	},
+	"build": func(ctx context.Context, s *Store) error {
+		w, err := s.CreateLayer(LayerOptions{SelfContained: true})
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		if _, err := w.Write(emptyTar("built")); err != nil {
+			return err
+		}
+		info, err := w.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		key := digest.FromString("key")
+		if err := s.PutRecord(ctx, key, key, []byte("x"), []digest.Digest{info.DiffID}); err != nil {
+			return err
+		}
+		return nameImage(ctx, s, "new", info.DiffID)
+	},
+	"ingest": func(ctx context.Context, s *Store) error {
+		raw := emptyTar("pulled")
+		z := zipped(raw)
+		info, err := s.IngestBlob(ctx, gzDesc(z), bytes.NewReader(z), digest.FromBytes(raw), IngestOptions{NoTree: os.Geteuid() != 0})
+		if err != nil {
+			return err
+		}
+		return nameImage(ctx, s, "new", info.DiffID)
+	},
+	"commit": func(ctx context.Context, s *Store) error {
+		old, err := s.Resolve("old", nil)
+		if err != nil {
+			return err
+		}
+		snap, err := s.Mount(ctx, old.Chain, MountOptions{Writable: true})
+		if err != nil {
+			return err
+		}
+		defer snap.Close()
+		if err := os.WriteFile(filepath.Join(snap.Upper(), "written"), []byte("x"), 0o644); err != nil {
+			return err
+		}
+		info, err := snap.Commit(ctx, diff.PackOptions{})
+		if err != nil {
+			return err
+		}
+		return nameImage(ctx, s, "new", append(old.Chain, info.DiffID)...)
+	},
+	"collect": func(ctx context.Context, s *Store) error {
+		_, err := s.Collect(ctx, CollectOptions{Dangling: true, Cache: true})
+		return err
+	},
+}
+
+func nameImage(ctx context.Context, s *Store, name string, chain ...digest.Digest) error {
+	img, err := s.PutImage(ctx, testConfig("amd64", chain...), chain, PutImageOptions{})
+	if err != nil {
+		return err
+	}
+	return s.Tag(ctx, name, descOf(ocispec.MediaTypeImageConfig, img.Config))
+}
+
+// emptyTar is a tar with one file.
+func emptyTar(name string) []byte {
+	var b bytes.Buffer
+	w := diff.NewWriter(&b, diff.PackOptions{})
+	if err := w.WriteEntry(diff.Entry{Path: name, Type: '0', Mode: 0o644, Size: 4}, strings.NewReader("text")); err != nil {
+		panic(err)
+	}
+	if _, err := w.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// trapped are the calls that can change a file system.
+var trapped = []uint32{
+	unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_COPY_FILE_RANGE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS,
+	unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINK, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_UNLINK,
+	unix.SYS_UNLINKAT, unix.SYS_RMDIR, unix.SYS_MKDIR, unix.SYS_MKDIRAT, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_FSETXATTR,
+	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_CHMOD, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_LCHOWN, unix.SYS_UTIMENSAT, unix.SYS_FLOCK,
+}
+
+// trapSelf puts all threads under a filter that reports those calls, and hands
+// its listener to the parent through descriptor 3.
+func trapSelf() error {
+	var prog []unix.SockFilter
+	add := func(code uint16, k uint32, jt, jf uint8) {
+		prog = append(prog, unix.SockFilter{Code: code, K: k, Jt: jt, Jf: jf})
+	}
+	add(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, 0)
+	add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, unix.SYS_OPENAT, 0, 3)
+	add(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 32, 0, 0) // the flags of openat
+	add(unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K, unix.O_CREAT, uint8(len(trapped)+1), 0)
+	add(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_ALLOW, 0, 0)
+	for i, nr := range trapped {
+		add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, nr, uint8(len(trapped)-i), 0)
+	}
+	add(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_ALLOW, 0, 0)
+	add(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_USER_NOTIF, 0, 0)
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	flags := uintptr(unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
+	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&fprog)))
+	if errno != 0 {
+		return errno
+	}
+	return unix.Sendmsg(3, []byte{0}, unix.UnixRights(int(fd)), nil, 0)
+}
+
+type notification struct {
+	id         uint64
+	pid, flags uint32
+	nr         int32
+	arch       uint32
+	ip         uint64
+	args       [6]uint64
+}
+
+type response struct {
+	id    uint64
+	val   int64
+	err   int32
+	flags uint32
+}
+
+// outcome of a supervised operation.
+type outcome struct {
+	calls        int
+	hit          int32 // the call that was killed or failed, -1 if none
+	acknowledged bool
+	code         int
+	stderr       string
+}
+
+// supervise runs an operation; at call number at (0 never) it kills when fault
+// is 0, else it lets the call fail with fault.
+func supervise(t *testing.T, op, root string, at int, fault syscall.Errno) outcome {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+	defer ours.Close()
+	var out, stderr bytes.Buffer
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), crashOp+"="+op, crashRoot+"="+root, crashTrap+"=1", "GOMAXPROCS=2")
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &out, &stderr, []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	res := outcome{hit: -1}
+	listener, err := receiveFD(ours)
+	if err != nil {
+		cmd.Wait()
+		t.Skipf("no seccomp listener here: %v: %s", err, stderr.String())
+	}
+	for {
+		n, ok := next(listener)
+		if !ok {
+			break
+		}
+		res.calls++
+		r := response{id: n.id, flags: 1} // go on with the call
+		if res.calls == at {
+			res.hit = n.nr
+			if fault == 0 {
+				cmd.Process.Kill()
+				break
+			}
+			r = response{id: n.id, err: -int32(fault)}
+		}
+		unix.Syscall(unix.SYS_IOCTL, uintptr(listener), 0xc0182101, uintptr(unsafe.Pointer(&r)))
+	}
+	unix.Close(listener)
+	cmd.Wait()
+	res.acknowledged, res.code, res.stderr = strings.Contains(out.String(), "acknowledged"), cmd.ProcessState.ExitCode(), stderr.String()
+	return res
+}
+
+func receiveFD(f *os.File) (int, error) {
+	c, err := net.FileConn(f)
+	if err != nil {
+		return -1, err
+	}
+	defer c.Close()
+	oob := make([]byte, 64)
+	_, n, _, _, err := c.(*net.UnixConn).ReadMsgUnix(make([]byte, 1), oob)
+	if err != nil {
+		return -1, err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(msgs) == 0 {
+		return -1, errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil {
+		return -1, err
+	}
+	return fds[0], nil
+}
+
+// next waits for a call; false when the process is gone.
+func next(listener int) (notification, bool) {
+	for {
+		p := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
+		if _, err := unix.Poll(p, 60_000); err == unix.EINTR {
+			continue
+		} else if err != nil || p[0].Revents&unix.POLLIN == 0 {
+			return notification{}, false
+		}
+		var n notification
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), 0xc0502100, uintptr(unsafe.Pointer(&n)))
+		switch errno {
+		case 0:
+			return n, true
+		case unix.EINTR, unix.ENOENT: // the caller was interrupted
+			continue
+		}
+		return n, false
+	}
+}
+
+// crashStore makes a store with something old in it, on memory where there is one.
+func crashStore(t *testing.T) string {
+	t.Helper()
+	base := "/dev/shm"
+	if st, err := os.Stat(base); err != nil || !st.IsDir() {
+		base = t.TempDir()
+	}
+	dir, err := os.MkdirTemp(base, "hod-crash-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	root := filepath.Join(dir, "s")
+	s, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := testLayer(t, s, string(emptyTar("old")))
+	if err := nameImage(context.Background(), s, "old", d); err != nil {
+		t.Fatal(err)
+	}
+	testImage(t, s, string(emptyTar("dangling")), "")
+	return root
+}
+
+// survives checks the store after a crash, and does the operation again.
+func survives(t *testing.T, op, root string, acknowledged bool) {
+	t.Helper()
+	s := reopen(t, root)
+	clean(t, s)
+	img, err := s.Resolve("old", nil)
+	if err != nil {
+		t.Fatalf("the old image: %v", err)
+	}
+	r, err := s.OpenTar(context.Background(), img.Chain[0])
+	if err != nil {
+		t.Fatalf("the old layer: %v", err)
+	}
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		t.Fatalf("the old layer: %v", err)
+	}
+	if acknowledged {
+		hasResult(t, op, s)
+	}
+	s.Close()
+	s = reopen(t, root)
+	if err := crashOps[op](context.Background(), s); err != nil {
+		t.Fatalf("again: %v", err)
+	}
+	hasResult(t, op, s)
+	s.Close()
+	s = reopen(t, root)
+	mustCollect(t, s, CollectOptions{})
+	clean(t, s)
+	for _, dir := range []string{"tmp", "trash"} {
+		if left, _ := os.ReadDir(s.path(dir)); len(left) > 0 {
+			t.Fatalf("left in %s: %v", dir, left)
+		}
+	}
+}
+
+func hasResult(t *testing.T, op string, s *Store) {
+	t.Helper()
+	switch op {
+	case "put":
+		if _, err := s.StatBlob(digest.FromBytes(bytes.Repeat([]byte("blob"), 1<<16))); err != nil {
+			t.Fatalf("an acknowledged blob: %v", err)
+		}
+	case "build", "ingest", "commit":
+		img, err := s.Resolve("new", nil)
+		if err != nil {
+			t.Fatalf("an acknowledged image: %v", err)
+		}
+		for _, d := range img.Chain {
+			if !s.whole(d) {
+				t.Fatalf("layer %s of an acknowledged image is not whole", d)
+			}
+			if path := first(s.find("layers", d)); path != s.kept("layers", d) {
+				t.Fatalf("layer of an acknowledged image lies at %s", path)
+			}
+		}
+	}
+}
+
+// points chooses the calls at which to strike: all of them, or a sample.
+func points(t *testing.T, calls, sample int) []int {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("%d calls, seed %d", calls, seed)
+	all := rand.New(rand.NewPCG(seed, 0)).Perm(calls)
+	if os.Getenv(crashFull) != "full" && len(all) > sample {
+		all = all[:sample]
+	}
+	return all
+}
+
+func TestCrashAtEveryCall(t *testing.T) {
+	for op := range crashOps {
+		t.Run(op, func(t *testing.T) {
+			if op == "commit" || op == "ingest" {
+				needRoot(t)
+			}
+			base := supervise(t, op, crashStore(t), 0, 0)
+			if !base.acknowledged || base.calls == 0 {
+				t.Fatalf("undisturbed: %+v", base)
+			}
+			for fault, sample := range map[syscall.Errno]int{0: 8, unix.EIO: 4, unix.ENOSPC: 4} {
+				for _, k := range points(t, base.calls, sample) {
+					t.Run(fmt.Sprintf("%d-%d", int(fault), k+1), func(t *testing.T) {
+						root := crashStore(t)
+						res := supervise(t, op, root, k+1, fault)
+						if (res.hit == unix.SYS_FSYNC || res.hit == unix.SYS_SYNCFS) && res.acknowledged && fault != 0 {
+							t.Fatalf("acknowledged after a failed sync: %+v", res)
+						}
+						if !res.acknowledged && res.code == 0 {
+							t.Fatalf("neither acknowledged nor an error: %+v", res)
+						}
+						survives(t, op, root, res.acknowledged)
+					})
+				}
+			}
+		})
+	}
+}
+
+// Many processes do everything at once on one store, and random ones are killed.
+func TestProcessesSideBySide(t *testing.T) {
+	needRoot(t)
+	root, rounds := crashStore(t), 6
+	if os.Getenv(crashFull) == "full" {
+		rounds = 200
+	}
+	ops := []string{"put", "build", "ingest", "commit", "collect"}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var broken []string
+	kills := 0
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range rounds {
+				op := ops[(i+n)%len(ops)]
+				cmd := exec.Command(os.Args[0])
+				var stderr bytes.Buffer
+				cmd.Env, cmd.Stderr = append(os.Environ(), crashOp+"="+op, crashRoot+"="+root), &stderr
+				if err := cmd.Start(); err != nil {
+					continue
+				}
+				killed := rand.IntN(3) == 0
+				if killed {
+					time.Sleep(time.Duration(rand.IntN(40)) * time.Millisecond)
+					cmd.Process.Kill()
+				}
+				err := cmd.Wait()
+				mu.Lock()
+				if killed {
+					kills++
+				} else if err != nil {
+					broken = append(broken, op+": "+strings.TrimSpace(stderr.String()))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d operations, %d killed", 8*rounds, kills)
+	if len(broken) > 0 {
+		t.Fatalf("%d failed: %s", len(broken), broken[0])
+	}
+	for _, op := range ops {
+		survives(t, op, root, false)
+	}
+}
+
+// What was acknowledged is there after the power fails: ext4 on a loop device is
+// shut down without a flush, as FS_IOC_GOINGDOWN does it.
+func TestPowerLoss(t *testing.T) {
+	needRoot(t)
+	cuts := 1
+	if os.Getenv(crashFull) == "full" {
+		cuts = 20
+	}
+	for _, op := range []string{"put", "build", "ingest", "commit"} {
+		for n := range cuts {
+			t.Run(op+strconv.Itoa(n), func(t *testing.T) { powerLoss(t, op) })
+		}
+	}
+}
+
+func powerLoss(t *testing.T, op string) {
+	dir, err := os.MkdirTemp("/dev/shm", "hod-power-")
+	if err != nil {
+		t.Skipf("no memory file system: %v", err)
+	}
+	defer os.RemoveAll(dir)
+	image, at := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
+	os.Mkdir(at, 0o700)
+	f, err := os.Create(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Truncate(64 << 20)
+	f.Close()
+	if out, err := exec.Command("mkfs.ext4", "-q", image).CombinedOutput(); err != nil {
+		t.Skipf("no ext4 here: %s", out)
+	}
+	mount := func() {
+		if out, err := exec.Command("mount", "-o", "loop", image, at).CombinedOutput(); err != nil {
+			t.Skipf("no loop mounts here: %s", out)
+		}
+	}
+	mount()
+	defer unix.Unmount(at, unix.MNT_DETACH)
+	root := filepath.Join(at, "s")
+	s := reopen(t, root)
+	d := testLayer(t, s, string(emptyTar("old")))
+	if err := nameImage(context.Background(), s, "old", d); err != nil {
+		t.Fatal(err)
+	}
+	if err := crashOps[op](context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	goDown(t, at)
+	s.Close() // fails, as any process that lived then
+	if err := unix.Unmount(at, 0); err != nil {
+		t.Fatal(err)
+	}
+	mount()
+	// Another boot: what lay on the shelf of this one is gone.
+	after, err := Open(root, Options{BootID: "another"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hasResult(t, op, after)
+	clean(t, after)
+	after.Close()
+	survives(t, op, root, false)
+}
+
+func goDown(t *testing.T, at string) {
+	f, err := os.Open(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	noLogFlush := uint32(2)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), 0x8004587d, uintptr(unsafe.Pointer(&noLogFlush))); errno != 0 {
+		t.Skipf("this kernel cannot shut a file system down: %v", errno)
+	}
+}
