@@ -9,8 +9,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // ErrDetached ends a session whose user typed the detach keys.
@@ -130,7 +128,7 @@ func sendEvents(ctx context.Context, conn net.Conn, o SessionOptions) {
 			writeFrame(conn, frameResize, twoNumbers(size[0], size[1]))
 		case sig := <-o.Signals:
 			n, ok := sig.(syscall.Signal)
-			if ok && n != unix.SIGCHLD && n != unix.SIGURG && n != unix.SIGPIPE && n != unix.SIGWINCH {
+			if ok && passed(n) {
 				writeFrame(conn, frameSignal, []byte{byte(n)})
 			}
 		}

@@ -128,6 +128,8 @@ func (l *launch) start(ctx context.Context) (*running, error) {
 	if l.group != nil {
 		r.cgroup = groups(l.group.Paths()).String()
 	}
+	state := &State{Pid: r.pid, Cgroup: r.cgroup}
+	r.exec = func(ctx context.Context, args []string) (int, []byte, error) { return probeExec(ctx, l.c, state, args) }
 	for i := range 3 {
 		if f := l.pipes.child[i]; f != nil {
 			f.Close()
@@ -219,20 +221,12 @@ func (l *launch) makePipes(context.Context) error {
 	if l.o.Terminal {
 		return nil
 	}
-	for i := range 3 {
-		if i == 0 && !l.o.Interactive {
-			continue
-		}
-		r, w, err := os.Pipe()
-		if err != nil {
-			return fmt.Errorf("make pipes: %w", err)
-		}
-		l.pipes.child[i], l.pipes.parent[i] = w, r
-		if i == 0 {
-			l.pipes.child[i], l.pipes.parent[i] = r, w
-		}
-		if os.Geteuid() == 0 {
-			if err := l.pipes.child[i].Chown(l.ids.outside(l.user.UID), l.ids.outside(l.user.GID)); err != nil {
+	if err := l.pipes.make(l.o.Interactive); err != nil {
+		return err
+	}
+	for _, f := range l.pipes.child {
+		if f != nil && os.Geteuid() == 0 {
+			if err := f.Chown(l.ids.outside(l.user.UID), l.ids.outside(l.user.GID)); err != nil {
 				return fmt.Errorf("make pipes: %w", err)
 			}
 		}

@@ -193,6 +193,9 @@ type Foreground struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Signals        <-chan os.Signal
+	// Sizes and DetachKeys are for a process with a terminal, as in SessionOptions.
+	Sizes      <-chan [2]uint16
+	DetachKeys []byte
 }
 
 // RunForeground runs a container in this process, which is its monitor: its
@@ -206,17 +209,7 @@ func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, ref 
 		return 125, fmt.Errorf("container %s is running already", c.Name)
 	}
 	m := cs.newMonitor(c, lock, launcher)
-	m.streams.add(func(stream byte, p []byte) error {
-		w := f.Stdout
-		if stream == frameStderr {
-			w = f.Stderr
-		}
-		if w == nil {
-			return nil
-		}
-		_, err := w.Write(p)
-		return err
-	})
+	m.streams.add(f.sink())
 	m.started = func(err error) {
 		if err == nil && f.Stdin != nil {
 			go m.feed(f.Stdin)
@@ -253,7 +246,7 @@ func (m *monitor) feed(r io.Reader) {
 func (m *monitor) pass(signals <-chan os.Signal) {
 	for sig := range signals {
 		n, ok := sig.(syscall.Signal)
-		if !ok || n == unix.SIGCHLD || n == unix.SIGURG || n == unix.SIGPIPE {
+		if !ok || !passed(n) {
 			continue
 		}
 		m.streams.mu.Lock()

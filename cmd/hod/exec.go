@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+)
+
+func execCommand() *cli.Command {
+	return &cli.Command{
+		Name: "exec", Usage: "Run a program in a running container", ArgsUsage: "CONTAINER COMMAND [ARGUMENT…]", Action: execVerb,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "connect standard input"},
+			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give it a terminal"},
+			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "leave it in the background"},
+			&cli.BoolFlag{Name: "privileged", Usage: "give it every capability that the container's user namespace has"},
+			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "KEY=VALUE, or KEY from here"},
+			&cli.StringSliceFlag{Name: "env-file", Usage: "file of variables"},
+			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "NAME|UID[:GROUP|GID]"},
+			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "start in this folder"},
+			detachKeysFlag(),
+		},
+	}
+}
+
+func execVerb(c *cli.Context) error {
+	if err := arguments(c, 2, -1); err != nil {
+		return err
+	}
+	var env runner.ContainerOptions
+	if err := envOptions(c, &env); err != nil {
+		return err
+	}
+	o := runner.ExecOptions{
+		Args: c.Args().Tail(), Env: env.Env, Dir: c.String("workdir"), User: c.String("user"),
+		Privileged: c.Bool("privileged"), Terminal: c.Bool("tty") && !c.Bool("detach"), Detach: c.Bool("detach"),
+	}
+	if o.Terminal && c.Bool("interactive") && !hasTermios(os.Stdin) {
+		return errors.New("the input device is not a TTY: leave out -t")
+	}
+	keys, err := runner.ParseDetachKeys(c.String("detach-keys"))
+	if err != nil {
+		return err
+	}
+	f := runner.Foreground{Stdout: os.Stdout, Stderr: os.Stderr, DetachKeys: keys}
+	if c.Bool("interactive") {
+		f.Stdin = os.Stdin
+	}
+	if o.Terminal {
+		restore, err := rawTerminal(c.Bool("interactive"))
+		if err != nil {
+			return err
+		}
+		defer restore()
+		sizes, stop := windowSizes()
+		defer stop()
+		f.Sizes = sizes
+	}
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	defer signal.Stop(signals)
+	f.Signals = signals
+	return withContainers(c, func(cs *runner.Containers) error {
+		code, err := cs.Exec(context.WithoutCancel(c.Context), c.Args().First(), o, f)
+		if errors.Is(err, runner.ErrDetached) {
+			return nil
+		}
+		var start *runner.ExitError
+		if errors.As(err, &start) {
+			return withCode(start.Code, err)
+		}
+		if err != nil {
+			return withCode(1, err)
+		}
+		return exit(code)
+	})
+}
+
+func portCommand() *cli.Command {
+	return &cli.Command{Name: "port", Usage: "Show where a container's ports are published", ArgsUsage: "CONTAINER [PORT[/PROTOCOL]]", Action: port}
+}
+
+func port(c *cli.Context) error {
+	if err := arguments(c, 1, 2); err != nil {
+		return err
+	}
+	return withContainers(c, func(cs *runner.Containers) error {
+		found, s, err := cs.Lookup(c.Context, c.Args().First())
+		if err != nil {
+			return err
+		}
+		want := c.Args().Get(1)
+		if want != "" {
+			list, err := runner.ParseExpose(want)
+			if err != nil {
+				return err
+			}
+			want = list[0]
+		}
+		any := false
+		if s.Network != nil {
+			for _, p := range s.Network.Ports {
+				name := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
+				for _, ip := range hostAddresses(p) {
+					switch want {
+					case "":
+						fmt.Fprintf(c.App.Writer, "%s -> %s:%d\n", name, ip, p.HostPort)
+					case name:
+						any = true
+						fmt.Fprintf(c.App.Writer, "%s:%d\n", ip, p.HostPort)
+					}
+				}
+			}
+		}
+		if want != "" && !any {
+			return fmt.Errorf("no public port %q published for %s", want, found.Name)
+		}
+		return nil
+	})
+}
