@@ -9,6 +9,10 @@ import (
 // wherever in the archive the mark stood.
 func (a *applier) finishMarks() error {
 	kept := a.marks[:0]
+	gone := map[string]bool{}
+	for _, m := range a.marks {
+		gone[m.Path] = gone[m.Path] || m.Type == TypeWhiteout
+	}
 	for _, m := range a.marks {
 		own := a.nodes[m.Path]
 		if a.belowFile(m.Path) {
@@ -29,6 +33,10 @@ func (a *applier) finishMarks() error {
 			}
 		} else if own != nil {
 			own.Opaque = own.IsDir()
+		} else if gone[m.Path] {
+			continue // deleted as a whole
+		} else {
+			a.dependent = true
 		}
 		if err := a.markOnDisk(m, own); err != nil {
 			return fmt.Errorf("unpack whiteout of %q: %w", m.Path, err)

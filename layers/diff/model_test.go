@@ -269,7 +269,11 @@ func TestTopsPackToWhatTheyShow(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		base, err := ApplyPath(t.Context(), bytes.NewReader(tarOf(layerGen(t))), low, ApplyOptions{})
+		nothing, err := NewView(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		base, err := ApplyPath(t.Context(), bytes.NewReader(tarOf(layerGen(t))), low, ApplyOptions{Below: nothing})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,6 +95,9 @@ func (v *View) put(layer int, e Entry) error {
 		}
 		return nil
 	}
+	if e.Implied {
+		return nil // it is there, or comes with what lies in it
+	}
 	dir, base := split(e.Path)
 	parent, err := v.mkdirAll(layer, dir)
 	if err != nil {
@@ -102,14 +105,6 @@ func (v *View) put(layer int, e Entry) error {
 	}
 	e.Path = join(parent.entry.Path, base)
 	old := parent.children[base]
-	if e.Implied && old != nil {
-		if old.entry.IsDir() {
-			return nil
-		}
-		if old.entry.Type == tar.TypeSymlink {
-			return nil // its content goes where the link leads
-		}
-	}
 	n := &node{entry: e, layer: layer}
 	if old != nil && old.entry.IsDir() && e.IsDir() {
 		n.children = old.children
