@@ -30,14 +30,14 @@ type Run struct {
 	Script, ScriptName string
 	Mounts             []Mount
 	// NewCaches empties the cache mounts first.
-	NewCaches bool
-	Insecure           bool
-	Limits             runner.Resources
-	Ulimits            []runner.Ulimit
-	ShmSize            int64
-	ExtraHosts         []string
-	CgroupParent       string
-	Stdout, Stderr     io.Writer
+	NewCaches      bool
+	Insecure       bool
+	Limits         runner.Resources
+	Ulimits        []runner.Ulimit
+	ShmSize        int64
+	ExtraHosts     []string
+	CgroupParent   string
+	Stdout, Stderr io.Writer
 }
 
 // Mount is a --mount of a RUN.
