@@ -103,6 +103,7 @@ type build struct {
 
 	mu      sync.Mutex // guards what follows, and the order of events
 	closers []func() error
+	renewed map[string]bool // cache mounts that were emptied
 }
 
 func newBuild(o Options, in *input) (*build, error) {

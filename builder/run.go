@@ -124,9 +124,12 @@ func (b *build) network(op plan.Run) (string, error) {
 // runOf makes the operation of a RUN whose inputs are there.
 func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, error) {
 	o := b.o.Run
-	run := ops.Run{NewCaches: s.NoCache, Args: op.Args, Env: op.Env, Proxy: op.Proxy, Dir: op.Dir, User: op.User, Hostname: op.Hostname,
+	run := ops.Run{Args: op.Args, Env: op.Env, Proxy: op.Proxy, Dir: op.Dir, User: op.User, Hostname: op.Hostname,
 		Script: op.Script, ScriptName: op.ScriptName, Insecure: op.Insecure, Limits: o.Limits, Ulimits: o.Ulimits,
 		ShmSize: o.ShmSize, ExtraHosts: o.ExtraHosts, CgroupParent: o.CgroupParent}
+	if s.NoCache {
+		run.NewCache = b.renew
+	}
 	for _, m := range op.Mounts {
 		one := ops.Mount{Type: m.Type, Target: m.Target, Source: m.Source, ReadOnly: m.ReadOnly, Size: m.Size, ID: m.ID,
 			Sharing: m.Sharing, Required: m.Required, Env: m.Env, Mode: m.Mode, UID: m.UID, GID: m.GID}
@@ -140,6 +143,18 @@ func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, 
 		run.Mounts = append(run.Mounts, one)
 	}
 	return run, nil
+}
+
+// renew says whether a cache mount was not yet used by this build, which shall not look at older ones.
+func (b *build) renew(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.renewed == nil {
+		b.renewed = map[string]bool{}
+	}
+	was := b.renewed[id]
+	b.renewed[id] = true
+	return !was
 }
 
 // mountChain gives a mount's input as layers. Of a tree from outside only what is mounted becomes a layer.

@@ -228,7 +228,8 @@ func (c Command) spec() (*specs.Spec, error) {
 			}
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: options})
 		case "tmpfs":
-			options := append([]string{"nosuid", "nodev"}, m.Options...)
+			s.Mounts = slices.DeleteFunc(s.Mounts, func(have specs.Mount) bool { return have.Destination == m.Target })
+			options := append([]string{"nosuid"}, m.Options...)
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: m.Target, Type: "tmpfs", Source: "tmpfs", Options: options})
 		default:
 			return nil, fmt.Errorf("mount at %q: unknown type %q", m.Target, m.Type)

@@ -22,7 +22,7 @@ type mounter struct {
 	mounts  []runner.Mount
 	env     []string
 	agents  int
-	renew   bool
+	renew   func(id string) bool
 	closers []func()
 }
 
@@ -134,8 +134,10 @@ func subtree(tree *os.File, name string) (*os.File, error) {
 
 // cache shows a folder that outlives the build.
 func (m *mounter) cache(ctx context.Context, one Mount) error {
-	if m.renew {
-		if err := m.t.Store.RemoveCacheMount(one.ID); err != nil && !errors.Is(err, layers.ErrNotFound) {
+	if m.renew != nil && m.renew(one.ID) {
+		// One that is in use stays: another build works with it.
+		err := m.t.Store.RemoveCacheMount(one.ID)
+		if err != nil && !errors.Is(err, layers.ErrNotFound) && !errors.Is(err, layers.ErrBusy) {
 			return fmt.Errorf("empty cache %q: %w", one.ID, err)
 		}
 	}

@@ -29,8 +29,8 @@ type Run struct {
 	// Script, where it is not empty, is the content of /dev/pipes/ScriptName.
 	Script, ScriptName string
 	Mounts             []Mount
-	// NewCaches empties the cache mounts first.
-	NewCaches      bool
+	// NewCache says of each cache mount whether it is to be emptied first; nil is never.
+	NewCache       func(id string) bool
 	Insecure       bool
 	Limits         runner.Resources
 	Ulimits        []runner.Ulimit
@@ -119,7 +119,7 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Opti
 	if err != nil {
 		return runner.Exit{}, err
 	}
-	m := &mounter{t: t, o: o, renew: r.NewCaches}
+	m := &mounter{t: t, o: o, renew: r.NewCache}
 	defer m.close()
 	for _, one := range r.Mounts {
 		if err := m.add(ctx, one); err != nil {
@@ -135,9 +135,20 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Opti
 	return t.Runner.Exec(ctx, runner.Command{
 		Args: r.Args, Env: r.environment(m.env, o), Dir: r.Dir, User: r.User, Hostname: r.Hostname, Root: snap.Root(),
 		ReadFile: func(p string) ([]byte, error) { return source.ReadFile(files, p, maxAccounts) },
-		Mounts:   m.mounts, Network: t.Network, Insecure: r.Insecure, ExtraHosts: r.ExtraHosts, Limits: r.Limits,
+		Mounts:   m.mounts, Network: t.Network, Insecure: r.Insecure, ExtraHosts: r.hosts(), Limits: r.Limits, CapAdd: buildCaps,
 		Ulimits: r.Ulimits, ShmSize: r.ShmSize, CgroupParent: r.CgroupParent, Stdout: r.Stdout, Stderr: r.Stderr,
 	})
+}
+
+// buildCaps are the capabilities that a RUN has under BuildKit and a container of ours has not.
+var buildCaps = []string{"CAP_AUDIT_WRITE", "CAP_MKNOD", "CAP_NET_RAW"}
+
+// hosts are the lines of /etc/hosts: the command's own name is one.
+func (r Run) hosts() []string {
+	if r.Hostname == "" {
+		return r.ExtraHosts
+	}
+	return append(slices.Clone(r.ExtraHosts), r.Hostname+":127.0.0.1")
 }
 
 // defaultPath is what a command's PATH is where nothing says another.

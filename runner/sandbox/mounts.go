@@ -167,7 +167,7 @@ func (c *compiler) gatherFS(m specs.Mount) {
 func (c *compiler) filesystem(kind, source, target string, options []string) slot {
 	what := fmt.Sprintf("make %s for %s", kind, target)
 	fs := c.result(c.call(what, unix.SYS_FSOPEN, kind, unix.FSOPEN_CLOEXEC))
-	if source != "" && source != kind {
+	if source != "" {
 		c.call(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_STRING, "source", source, 0)
 	}
 	var attrs uint64
