@@ -30,8 +30,9 @@ lint:
 	@test -z "$$(gofmt -l cmd builder layers registry runner *.go)" || { gofmt -l cmd builder layers registry runner *.go; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 
+# BASE=go makes the base image of Go modules even where there is a busybox.
 demo: build
-	$(GO) run -tags $(TAGS) ./cmd/demo
+	$(GO) run -tags $(TAGS) ./cmd/demo -base=$(BASE)
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 30s

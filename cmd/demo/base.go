@@ -17,8 +17,8 @@ var modules = []string{
 	"github.com/u-root/u-root/cmds/core/wc@v0.15.0",
 }
 
-// base makes the image that the recipe begins with, and says of what.
-func (s *stage) base() error {
+// makeBase makes the image that the recipe begins with, and says of what.
+func (s *stage) makeBase() error {
 	root := filepath.Join(s.dir, "base")
 	bin := filepath.Join(root, "bin")
 	for _, d := range []string{bin, filepath.Join(root, "tmp"), filepath.Join(root, "proc"), filepath.Join(root, "dev"), filepath.Join(root, "sys")} {
@@ -27,11 +27,11 @@ func (s *stage) base() error {
 		}
 	}
 	busybox, err := os.ReadFile("/bin/busybox")
-	if err == nil {
+	if err == nil && s.base != "go" {
 		fmt.Println("# No registry is asked: the base image is made of this machine's busybox.")
 		err = linkTools(bin, busybox)
 	} else {
-		fmt.Println("# No registry is asked, and there is no busybox: the base image is made of")
+		fmt.Println("# No registry is asked, and busybox is not used: the base image is made of")
 		fmt.Printf("# Go modules: %s\n", strings.Join(modules, ", "))
 		err = s.installTools(bin)
 	}

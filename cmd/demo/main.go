@@ -7,6 +7,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -19,7 +20,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := demo(ctx)
+	base := flag.String("base", "", "go: make the base of Go modules even where there is a busybox")
+	flag.Parse()
+	err := demo(ctx, *base)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -33,9 +36,10 @@ type stage struct {
 	dir  string
 	hod  string
 	addr string
+	base string
 }
 
-func demo(ctx context.Context) (err error) {
+func demo(ctx context.Context, base string) (err error) {
 	dir, err := os.MkdirTemp("", "hod-demo-")
 	if err != nil {
 		return err
@@ -44,7 +48,7 @@ func demo(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &stage{ctx: ctx, dir: dir, hod: hod}
+	s := &stage{ctx: ctx, dir: dir, hod: hod, base: base}
 	defer func() {
 		if rerr := removeAll(dir); err == nil {
 			err = rerr
@@ -56,7 +60,7 @@ func demo(ctx context.Context) (err error) {
 	if err := os.CopyFS(filepath.Join(dir, "greet"), os.DirFS("examples/greet")); err != nil {
 		return err
 	}
-	if err := s.base(); err != nil {
+	if err := s.makeBase(); err != nil {
 		return fmt.Errorf("make a base image: %w", err)
 	}
 	return s.play()
