@@ -8,7 +8,7 @@ BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
 .PHONY: build test test-full lint demo fuzz release flame guard claims tools clean
 
 build:
-	$(BUILD) -ldflags "-X main.version=$(VERSION)" -o bin/hod ./cmd/hod
+	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
 
 # What tests drive besides Go. Without apt or root they skip what needs it, by name.
 tools:

@@ -8,16 +8,18 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
 	"github.com/urfave/cli/v2"
 )
 
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
-		Usage:     "Show all that is known of images",
+		Usage:     "Show all that is known of containers and images",
 		ArgsUsage: "NAME…",
 		Flags: []cli.Flag{
 			formatFlag(),
+			&cli.StringFlag{Name: "type", Usage: "container or image; a container first if left out"},
 			&cli.StringFlag{Name: "platform", Usage: "choose from an image of many platforms"},
 		},
 		Action: inspect,
@@ -27,6 +29,9 @@ func inspectCommand() *cli.Command {
 func inspect(c *cli.Context) error {
 	if err := arguments(c, 1, -1); err != nil {
 		return err
+	}
+	if kind := c.String("type"); kind != "" && kind != "container" && kind != "image" {
+		return withHint(fmt.Errorf("type %q is unknown", kind), "there are container and image")
 	}
 	return withStore(c, func(s *layers.Store) error {
 		found, failed := []any{}, error(nil)
@@ -46,6 +51,13 @@ func inspectOne(c *cli.Context, s *layers.Store, name string) (any, error) {
 	p, err := parsePlatform(c.String("platform"))
 	if err != nil {
 		return nil, err
+	}
+	kind := c.String("type")
+	if kind != "image" {
+		v, err := inspectContainer(c.Context, s, name)
+		if err == nil || kind == "container" || !errors.Is(err, runner.ErrNoContainer) {
+			return v, err
+		}
 	}
 	img, err := s.Resolve(name, p)
 	if err != nil {

@@ -65,6 +65,9 @@ func removeImage(ctx context.Context, w io.Writer, s *layers.Store, name string,
 	if len(names) > 1 && !force {
 		return withHint(fmt.Errorf("image %s has %d names", name, len(names)), "hod rmi --force removes them all, hod rmi NAME one of them")
 	}
+	if err := unused(ctx, s, img); err != nil {
+		return err
+	}
 	for _, n := range names {
 		if err := untag(ctx, w, s, n); err != nil {
 			return err
@@ -75,6 +78,25 @@ func removeImage(ctx context.Context, w io.Writer, s *layers.Store, name string,
 	}
 	_, err = fmt.Fprintf(w, "Deleted: %s\n", img.ID)
 	return err
+}
+
+// unused tells which container is of an image, if one is. Even --force leaves
+// a container the image that it may start from again.
+func unused(ctx context.Context, s *layers.Store, img *layers.Image) error {
+	cs, err := containersOf(s)
+	if err != nil {
+		return err
+	}
+	list, err := cs.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if e.ImageID == img.ID.String() {
+			return withHint(fmt.Errorf("container %s is of image %s", e.Name, img.ID), "hod rm "+e.Name+" first")
+		}
+	}
+	return nil
 }
 
 // namesOf lists the names that mean an image on this machine.
