@@ -64,6 +64,10 @@ type launch struct {
 	c     *Container
 	o     ContainerOptions
 
+	// shared is the container whose network is taken part in.
+	shared    *Container
+	sharedPid int
+
 	ids     *idMap
 	root    rootfs.Mount
 	spec    *specs.Spec
@@ -252,7 +256,7 @@ func (l *launch) clone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	netns, err := l.joinNetwork(ctx)
+	netns, err := l.joinNetwork()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,10 @@ import (
 // writeFiles writes hosts, hostname and resolv.conf into the container's folder
 // and binds them over the image's, unless the user mounts something there.
 func (l *launch) writeFiles() error {
+	if l.shared != nil {
+		l.bindFiles(l.shared)
+		return nil
+	}
 	if err := l.writeHosts(netip.Addr{}); err != nil {
 		return err
 	}
@@ -26,13 +30,18 @@ func (l *launch) writeFiles() error {
 	if err := l.writeFile("resolv.conf", text); err != nil {
 		return err
 	}
+	l.bindFiles(l.c)
+	return nil
+}
+
+// bindFiles binds the three files of a container's folder.
+func (l *launch) bindFiles(of *Container) {
 	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
 		target := "/etc/" + name
 		if !slices.ContainsFunc(l.o.Mounts, func(m MountSpec) bool { return m.Target == target }) {
-			l.o.Mounts = append(l.o.Mounts, MountSpec{Type: "bind", Source: l.c.file(name), Target: target, NonRecur: true})
+			l.o.Mounts = append(l.o.Mounts, MountSpec{Type: "bind", Source: of.file(name), Target: target, NonRecur: true})
 		}
 	}
-	return nil
 }
 
 // writeFile writes in place: the file may be mounted already.

@@ -45,7 +45,10 @@ func (o *ContainerOptions) mode() string {
 
 // resolveNames turns what names another container into what the specification
 // knows, and refuses what this user cannot have.
-func (l *launch) resolveNames(context.Context) error {
+func (l *launch) resolveNames(ctx context.Context) error {
+	if ref, shared := strings.CutPrefix(l.o.Network, "container:"); shared {
+		return l.share(ctx, ref)
+	}
 	if l.o.mode() == "private" && os.Geteuid() != 0 {
 		return errors.New("a private network needs root; use --network host or --network none")
 	}
@@ -61,21 +64,31 @@ func (l *launch) resolveNames(context.Context) error {
 	return nil
 }
 
-// joinNetwork opens the namespace of the container whose network is shared. The
-// specification then says nothing of it: the child is born there.
-func (l *launch) joinNetwork(ctx context.Context) (*os.File, error) {
-	ref, shared := strings.CutPrefix(l.c.Options.Network, "container:")
-	if !shared {
-		return nil, nil
-	}
+// share takes part in the network of another container, with its names.
+func (l *launch) share(ctx context.Context, ref string) error {
 	cs := &Containers{dir: filepath.Dir(l.c.Dir)}
 	other, s, err := cs.mustRun(ctx, ref)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", s.Pid))
+	l.shared, l.sharedPid = other, s.Pid
+	// The child is born there: the specification says nothing of it.
+	l.o.Network = "host"
+	l.o.Hostname = other.Options.Hostname
+	if l.o.Hostname == "" {
+		l.o.Hostname = other.ShortID()
+	}
+	return nil
+}
+
+// joinNetwork opens the namespace of the container whose network is shared.
+func (l *launch) joinNetwork() (*os.File, error) {
+	if l.shared == nil {
+		return nil, nil
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", l.sharedPid))
 	if err != nil {
-		return nil, fmt.Errorf("join network of container %s: %w", other.Name, err)
+		return nil, fmt.Errorf("join network of container %s: %w", l.shared.Name, err)
 	}
 	return f, nil
 }
