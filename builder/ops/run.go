@@ -126,6 +126,11 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Opti
 			return runner.Exit{}, fmt.Errorf("mount %s at %q: %w", one.Type, one.Target, err)
 		}
 	}
+	if r.ShmSize > 0 && !slices.ContainsFunc(r.Mounts, func(one Mount) bool { return one.Target == "/dev/shm" }) {
+		if err := m.add(ctx, Mount{Type: "tmpfs", Target: "/dev/shm", Size: r.ShmSize}); err != nil {
+			return runner.Exit{}, err
+		}
+	}
 	if r.Script != "" {
 		if err := m.script(r.ScriptName, r.Script); err != nil {
 			return runner.Exit{}, fmt.Errorf("make script: %w", err)
@@ -136,7 +141,7 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Opti
 		Args: r.Args, Env: r.environment(m.env, o), Dir: r.Dir, User: r.User, Hostname: r.Hostname, Root: snap.Root(),
 		ReadFile: func(p string) ([]byte, error) { return source.ReadFile(files, p, maxAccounts) },
 		Mounts:   m.mounts, Network: t.Network, Insecure: r.Insecure, ExtraHosts: r.hosts(), Limits: r.Limits, CapAdd: buildCaps,
-		Ulimits: r.Ulimits, ShmSize: r.ShmSize, CgroupParent: r.CgroupParent, Stdout: r.Stdout, Stderr: r.Stderr,
+		Ulimits: r.Ulimits, CgroupParent: r.CgroupParent, Stdout: r.Stdout, Stderr: r.Stderr,
 	})
 }
 
