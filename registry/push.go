@@ -184,7 +184,7 @@ func (s *session) upload(ctx context.Context, store *layers.Store, d ocispec.Des
 	for try := 1; offset < d.Size; try++ {
 		next, serr := s.sendFrom(ctx, store, d, loc, offset)
 		if serr == nil {
-			loc, offset = next, d.Size
+			loc = next
 			break
 		}
 		if try >= tries || ctx.Err() != nil {
