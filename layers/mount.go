@@ -143,7 +143,9 @@ func (n *Snapshot) commit(ctx context.Context, o diff.PackOptions) (LayerInfo, e
 	if n.mount.Upper == "" {
 		return LayerInfo{}, fmt.Errorf("it is read-only")
 	}
-	o.UserXattr = o.UserXattr || os.Geteuid() != 0
+	if os.Geteuid() != 0 { // one owner on disk, and no right to trusted attributes
+		o.UserXattr, o.SingleID = true, true
+	}
 	below, err := n.View(ctx)
 	if err != nil {
 		return LayerInfo{}, err

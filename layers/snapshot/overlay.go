@@ -53,6 +53,9 @@ func Overlay(o Options) (rootfs.Mount, error) {
 		return single(m, o)
 	}
 	m.Options = append(m.Options, plain...)
+	if os.Geteuid() != 0 {
+		m.Options[0] = "redirect_dir=nofollow" // beside userxattr the kernel takes no other
+	}
 	if o.Upper != "" && o.Volatile {
 		m.Options = append(m.Options, "volatile")
 	}
