@@ -12,7 +12,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"Containers", append([]*cli.Command{
-			runCommand(), createCommand(), startCommand(), restartCommand(), attachCommand(), execCommand(), portCommand(), psCommand(), logsCommand(), volumeCommand(), monitorCommand(),
+			runCommand(), createCommand(), startCommand(), restartCommand(), attachCommand(), execCommand(), portCommand(), psCommand(), logsCommand(), volumeCommand(), monitorCommand(), specCommand(),
 		}, lifeVerbs()...)},
 		{"Images", []*cli.Command{
 			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),

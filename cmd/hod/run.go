@@ -19,6 +19,7 @@ func runCommand() *cli.Command {
 		Flags: append(containerFlags(),
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "run it in the background and print its ID"},
 			&cli.BoolFlag{Name: "sig-proxy", Value: true, Usage: "pass signals on to it"},
+			&cli.BoolFlag{Name: "show-sandbox", Usage: "print the system calls that would start it, and start nothing"},
 			detachKeysFlag(),
 		),
 	}
@@ -111,6 +112,9 @@ func runVerb(c *cli.Context) error {
 		return withCode(125, errors.New("the input device is not a TTY: leave out -t"))
 	}
 	return withStore(c, func(s *layers.Store) error {
+		if c.Bool("show-sandbox") {
+			return showSandbox(c, s)
+		}
 		cs, err := containersOf(s)
 		if err != nil {
 			return withCode(125, err)

@@ -119,3 +119,32 @@ func numbers() map[string]uint32 {
 	}
 	return out
 }
+
+// Portable is the profile for other runtimes. Theirs know no order of rules: a
+// rule without conditions replaces those with conditions. So a refusal without
+// conditions is left out for a call that is allowed under conditions; what the
+// conditions do not allow gets the default, ENOSYS.
+func Portable(p *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+	if p == nil {
+		return nil
+	}
+	conditional := map[string]bool{}
+	for _, r := range p.Syscalls {
+		if len(r.Args) > 0 && r.Action == specs.ActAllow {
+			for _, n := range r.Names {
+				conditional[n] = true
+			}
+		}
+	}
+	out := *p
+	out.Syscalls = nil
+	for _, r := range p.Syscalls {
+		if len(r.Args) == 0 && r.Action == specs.ActErrno {
+			r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(n string) bool { return conditional[n] })
+		}
+		if len(r.Names) > 0 {
+			out.Syscalls = append(out.Syscalls, r)
+		}
+	}
+	return &out
+}
