@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO      ?= go
 BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
 
-.PHONY: build test test-full lint demo fuzz release flame guard claims tools clean
+.PHONY: build test test-full lint demo fuzz release flame guard claims crash tools clean
 
 build:
 	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
@@ -19,6 +19,10 @@ test: tools
 
 test-full: tools
 	HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m ./...
+
+# Kills and failing calls at every system call, processes side by side, power cuts; the long form, as a table.
+crash:
+	@HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m -run 'Crash|SideBySide|PowerLoss' -v ./layers | awk -f .ci/crash.awk
 
 guard:
 	$(GO) test -tags $(TAGS) -count=1 -run 'Guard|Floors' -v . ./cmd/hod

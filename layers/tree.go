@@ -142,6 +142,9 @@ func (s *Store) makeTree(ctx context.Context, chain Chain, i int) (digest.Digest
 	if err := u.unpack(ctx, bufio.NewReaderSize(r, 256<<10)); err != nil {
 		return "", err
 	}
+	if err := s.orderTimes(u, chain[i]); err != nil {
+		return "", err
+	}
 	err = s.publish(u.tree, "trees", key, false)
 	if err == nil {
 		u.tree = ""
