@@ -59,7 +59,7 @@ func (s *sealer) folder(f *os.File, path string, opaque bool) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.strip(f, opaque); err != nil {
+	if err := s.strip(f, true, opaque); err != nil {
 		return err
 	}
 	entries, err := f.ReadDir(-1)
@@ -96,12 +96,13 @@ func (s *sealer) child(parent *os.File, path string, e os.DirEntry) error {
 		return s.folder(f, path, known.Opaque)
 	}
 	defer f.Close()
-	return s.strip(f, false)
+	return s.strip(f, false, false)
 }
 
-// strip removes overlay's notes to itself; an opaque mark stays where the layer
-// has it.
-func (s *sealer) strip(f *os.File, opaque bool) error {
+// strip removes overlay's notes to itself. An opaque mark stays where the layer
+// has it, and a note of origin stays on folders: without one overlayfs shows the
+// whiteouts of a folder that is merged with nothing.
+func (s *sealer) strip(f *os.File, folder, opaque bool) error {
 	buf := make([]byte, 8<<10)
 	n, err := unix.Flistxattr(int(f.Fd()), buf)
 	if err == unix.EOPNOTSUPP {
@@ -111,7 +112,7 @@ func (s *sealer) strip(f *os.File, opaque bool) error {
 		return err
 	}
 	for name := range strings.SplitSeq(string(buf[:n]), "\x00") {
-		if !strings.HasPrefix(name, s.prefix) || opaque && name == s.prefix+"opaque" {
+		if !strings.HasPrefix(name, s.prefix) || opaque && name == s.prefix+"opaque" || folder && name == s.prefix+"origin" {
 			continue
 		}
 		if err := unix.Fremovexattr(int(f.Fd()), name); err != nil && err != unix.ENODATA {

@@ -113,10 +113,13 @@ func (s *Store) readLayerFile(diffID digest.Digest, name string, into any) error
 		return ErrNotFound
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("read %s of layer %s: %w", name, diffID, err)
+		return fmt.Errorf("read %s of layer %s: %w: %w", name, diffID, errDamaged, err)
 	}
 	return nil
 }
+
+// errDamaged says that a record cannot be read.
+var errDamaged = errors.New("it is damaged")
 
 // forms lists the compressed forms that a layer is known by.
 func (s *Store) forms(diffID digest.Digest) ([]formRecord, error) {
@@ -134,7 +137,11 @@ func (s *Store) forms(diffID digest.Digest) ([]formRecord, error) {
 			continue
 		}
 		var f formRecord
-		if err := s.readLayerFile(diffID, e.Name(), &f); err != nil {
+		err := s.readLayerFile(diffID, e.Name(), &f)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, errDamaged) {
+			continue // a form is one of several: fsck tells when none is left
+		}
+		if err != nil {
 			return nil, err
 		}
 		forms = append(forms, f)
@@ -148,18 +155,7 @@ func (s *Store) addForm(diffID digest.Digest, f formRecord) error {
 	if err != nil {
 		return err
 	}
-	for range 2 {
-		dir, _, ferr := s.find("layers", diffID)
-		if ferr != nil {
-			return ferr
-		}
-		durable := dir == s.kept("layers", diffID)
-		err = s.writeRecord(filepath.Join(dir, "blob-"+f.Descriptor.Digest.Encoded()), data, durable)
-		if !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
-	return err
+	return s.writeLayerFile(diffID, "blob-"+f.Descriptor.Digest.Encoded(), data)
 }
 
 // LayerWriter takes the canonical tar of one layer, as our packer writes it.

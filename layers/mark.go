@@ -115,7 +115,7 @@ func passable(err error) error {
 	var bad *DigestError
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
-	if err == nil || errors.Is(err, ErrNotFound) || errors.As(err, &bad) || errors.As(err, &syntax) || errors.As(err, &kind) {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errDamaged) || errors.As(err, &bad) || errors.As(err, &syntax) || errors.As(err, &kind) {
 		return nil
 	}
 	return err

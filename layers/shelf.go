@@ -108,17 +108,11 @@ func (s *Store) temp() (string, error) {
 	return s.path("tmp", l.id+"."+lockfile.Random()), nil
 }
 
-// writeRecord publishes one small file.
+// writeRecord publishes one small file, in a folder that is made if need be.
 func (s *Store) writeRecord(path string, data []byte, durable bool) error {
-	l, err := s.ownLease()
-	if err != nil {
-		return err
-	}
-	write := func() error {
-		return lockfile.AtomicWriteVia(s.path("tmp"), l.id+".", path, data, 0o600, durable)
-	}
-	err = write()
-	if errors.Is(err, fs.ErrNotExist) {
+	err := s.writeBeside(path, data, durable)
+	// A collection may remove a folder that is empty just when we made it.
+	for try := 0; errors.Is(err, fs.ErrNotExist) && try < 100; try++ {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
@@ -127,7 +121,33 @@ func (s *Store) writeRecord(path string, data []byte, durable bool) error {
 				return err
 			}
 		}
-		err = write()
+		err = s.writeBeside(path, data, durable)
+	}
+	return err
+}
+
+// writeBeside publishes one small file in a folder that is there: fs.ErrNotExist
+// says that it is not, or has moved to the other shelf.
+func (s *Store) writeBeside(path string, data []byte, durable bool) error {
+	l, err := s.ownLease()
+	if err != nil {
+		return err
+	}
+	return lockfile.AtomicWriteVia(s.path("tmp"), l.id+".", path, data, 0o600, durable)
+}
+
+// writeLayerFile adds a record to a layer's folder, on whichever shelf it lies.
+func (s *Store) writeLayerFile(diffID digest.Digest, name string, data []byte) error {
+	var err error
+	for range 3 { // it moves to the kept shelf once
+		dir, _, ferr := s.find("layers", diffID)
+		if ferr != nil {
+			return ferr
+		}
+		err = s.writeBeside(filepath.Join(dir, name), data, dir == s.kept("layers", diffID))
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
 	return err
 }

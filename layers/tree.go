@@ -202,9 +202,8 @@ func (s *Store) makeIndex(ctx context.Context, diffID digest.Digest) (*diff.Inde
 	if err != nil {
 		return nil, err
 	}
-	dir, _, err := s.find("layers", diffID)
-	if err == nil && !s.o.ReadOnly {
-		err = s.writeRecord(filepath.Join(dir, "index"), data, false)
+	if !s.o.ReadOnly {
+		err = s.writeLayerFile(diffID, "index", data)
 	}
 	return x, err
 }
