@@ -134,7 +134,7 @@ func (b *build) makePlan(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	return plan.Make(ctx, recipe, plan.Options{Target: o.Target, BuildArgs: o.Args, Platforms: o.Platforms, Labels: o.Labels,
-		Contexts: o.Contexts, Ignored: b.in.ignored, NoCache: o.noCache, Linter: lint, AllStages: o.CheckAll,
+		Contexts: o.Contexts, Ignored: b.in.ignored, NoCache: o.noCache, Linter: lint, AllStages: o.CheckAll, ContextTime: b.in.time, ContextHasTime: b.in.timed,
 		Resolve: func(ctx context.Context, name string, p ocispec.Platform) (*plan.BaseImage, error) {
 			return o.Images.Resolve(ctx, name, p, o.Pull)
 		}})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -19,8 +20,8 @@ import (
 
 // writeFiles writes the files of the result, in a folder for each platform where there are several.
 func (b *build) writeFiles(ctx context.Context, out Output) error {
-	if len(b.plan.Targets) > 1 && out.Type == "tar" {
-		return errors.New("a tar holds the files of one platform: use type=local or type=oci")
+	if out.Type == "tar" {
+		return b.writeTars(ctx, out)
 	}
 	for _, t := range b.plan.Targets {
 		files, err := b.files(ctx, t.Step)
@@ -29,21 +30,43 @@ func (b *build) writeFiles(ctx context.Context, out Output) error {
 		}
 		dest := out.Dest
 		if len(b.plan.Targets) > 1 {
-			dest = filepath.Join(dest, strings.ReplaceAll(plan.FormatPlatform(t.Platform), "/", "_"))
+			dest = filepath.Join(dest, platformFolder(t))
 		}
-		switch {
-		case out.Type == "local":
-			err = writeFolder(ctx, files, dest)
-		case dest == "-":
-			err = writeTar(ctx, files, out.Stdout)
-		default:
-			err = replaceFile(dest, func(w io.Writer) error { return writeTar(ctx, files, w) })
-		}
-		if err != nil {
+		if err := writeFolder(ctx, files, dest); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// platformFolder is the folder of a platform's files where there are several platforms.
+func platformFolder(t plan.Target) string {
+	return strings.ReplaceAll(plan.FormatFull(t.Platform), "/", "_")
+}
+
+// writeTars writes the files of the result as one tar, in a folder for each platform where there are several.
+func (b *build) writeTars(ctx context.Context, out Output) error {
+	write := func(w io.Writer) error {
+		tw := tar.NewWriter(w)
+		for _, t := range b.plan.Targets {
+			files, err := b.files(ctx, t.Step)
+			if err != nil {
+				return err
+			}
+			prefix := ""
+			if len(b.plan.Targets) > 1 {
+				prefix = platformFolder(t)
+			}
+			if err := writeTar(ctx, files, tw, prefix, b.created()); err != nil {
+				return err
+			}
+		}
+		return tw.Close()
+	}
+	if out.Dest == "-" {
+		return write(out.Stdout)
+	}
+	return replaceFile(out.Dest, write)
 }
 
 // replaceFile writes a file aside and renames it into place when it is whole.
@@ -86,12 +109,18 @@ func walk(ctx context.Context, files source.Files, dir string, visit func(source
 	return nil
 }
 
-// writeTar writes all files as one tar.
-func writeTar(ctx context.Context, files source.Files, w io.Writer) error {
-	tw := tar.NewWriter(w)
+// writeTar writes all files into a tar, below prefix.
+func writeTar(ctx context.Context, files source.Files, tw *tar.Writer, prefix string, made time.Time) error {
 	out := ops.TarWriter{Tar: tw}
 	first := map[string]string{} // of the names of a file with several
-	err := walk(ctx, files, "", func(e source.Entry) error {
+	if prefix != "" {
+		if err := out.WriteEntry(source.Entry{Path: prefix, Type: tar.TypeDir, Mode: 0o755, ModTime: made}, "", nil); err != nil {
+			return err
+		}
+	}
+	return walk(ctx, files, "", func(e source.Entry) error {
+		from := e.Path
+		e.Path = path.Join(prefix, e.Path)
 		if !e.IsRegular() {
 			return out.WriteEntry(e, "", nil)
 		}
@@ -99,17 +128,13 @@ func writeTar(ctx context.Context, files source.Files, w io.Writer) error {
 			return out.WriteEntry(e, name, nil)
 		}
 		first[e.Inode] = e.Path
-		r, err := files.Open(e.Path)
+		r, err := files.Open(from)
 		if err != nil {
 			return err
 		}
 		defer r.Close()
 		return out.WriteEntry(e, "", r)
 	})
-	if err != nil {
-		return err
-	}
-	return tw.Close()
 }
 
 // writeFolder writes all files below a folder. Links that are there already are never followed out of it. Owners are not

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/source"
@@ -22,6 +23,8 @@ type input struct {
 	recipe *dockerfile.Recipe
 	ignore *source.Ignore
 	closer io.Closer
+	timed  bool      // the context is not a folder
+	time   time.Time // of a git context's commit
 }
 
 func (in *input) Close() error {
@@ -52,6 +55,12 @@ func open(ctx context.Context, o Options) (*input, error) {
 	}
 	in.files, in.local, in.closer = c.Files, c.Local, c
 	text := c.Recipe
+	if folder, err := os.Stat(o.Context); err != nil || !folder.IsDir() {
+		in.timed = true
+	}
+	if git, ok := c.Files.(*source.Checkout); ok {
+		in.time = git.Time
+	}
 	if err := in.read(o, text); err != nil {
 		in.Close()
 		return nil, err

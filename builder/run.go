@@ -14,6 +14,7 @@ import (
 	"github.com/hodbuild/hod/builder/source"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
+	"github.com/opencontainers/go-digest"
 )
 
 // RunOptions are the flags of hod build that its RUN steps see.
@@ -98,10 +99,17 @@ func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *stat
 	if err != nil {
 		return err
 	}
+	st.chain = slices.Clone(below.chain)
+	if info.DiffID == emptyLayer {
+		return nil // as BuildKit: it changed nothing and makes no layer
+	}
 	st.layer = info.DiffID
-	st.chain = append(slices.Clone(below.chain), info.DiffID)
+	st.chain = append(st.chain, info.DiffID)
 	return nil
 }
+
+// emptyLayer is the diffID of a tar without entries.
+var emptyLayer = digest.FromBytes(make([]byte, 1024))
 
 // network is the network that a step may have.
 func (b *build) network(op plan.Run) (string, error) {

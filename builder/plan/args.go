@@ -20,7 +20,7 @@ func (m *maker) builtin() *env {
 	for _, kv := range [][2]string{
 		{"BUILDPLATFORM", FormatPlatform(host)}, {"BUILDOS", host.OS}, {"BUILDOSVERSION", host.OSVersion},
 		{"BUILDARCH", host.Architecture}, {"BUILDVARIANT", host.Variant},
-		{"TARGETPLATFORM", formatFull(target)}, {"TARGETOS", target.OS}, {"TARGETOSVERSION", target.OSVersion},
+		{"TARGETPLATFORM", FormatFull(target)}, {"TARGETOS", target.OS}, {"TARGETOSVERSION", target.OSVersion},
 		{"TARGETARCH", target.Architecture}, {"TARGETVARIANT", target.Variant}, {"TARGETSTAGE", m.targetName},
 	} {
 		value := kv[1]

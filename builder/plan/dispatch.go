@@ -288,6 +288,9 @@ func (s *stage) withShell(args []string) []string {
 	shell := s.img.Config.Shell
 	if len(shell) == 0 {
 		shell = []string{"/bin/sh", "-c"}
+		if s.img.Platform.OS == "windows" {
+			shell = []string{"cmd", "/S", "/C"}
+		}
 	}
 	return append(append([]string(nil), shell...), strings.Join(args, " "))
 }

@@ -68,7 +68,11 @@ type History struct {
 
 // newImage is the image of FROM scratch.
 func newImage(p ocispec.Platform) *Image {
-	return &Image{Platform: p, Config: Config{WorkingDir: "/", Env: []string{"PATH=" + DefaultPath}}}
+	img := &Image{Platform: p, Config: Config{WorkingDir: "/"}}
+	if p.OS != "windows" {
+		img.Config.Env = []string{"PATH=" + DefaultPath}
+	}
+	return img
 }
 
 // imageOf reads the configuration of a base image.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +36,12 @@ type Options struct {
 	// Resolve finds an image, or with the prefix oci-layout:// one in a layout folder.
 	Resolve func(ctx context.Context, name string, p ocispec.Platform) (*BaseImage, error)
 	// Ignored says whether the ignore file excludes a path of the main context; for warnings only.
-	Ignored   func(path string) bool
-	AllStages bool // also plan what the target does not need, to check it
-	Linter    *dockerfile.Linter
+	Ignored func(path string) bool
+	// ContextTime is what SOURCE_DATE_EPOCH=context means, where ContextHasTime: not for a folder.
+	ContextTime    time.Time
+	ContextHasTime bool
+	AllStages      bool // also plan what the target does not need, to check it
+	Linter         *dockerfile.Linter
 }
 
 // Plan is a graph of steps and the images that it ends in.
@@ -199,8 +203,16 @@ func (m *maker) setEpoch() error {
 	switch value {
 	case "":
 		return nil
-	case "context": // a folder has no time of its own
-		return errors.New(`SOURCE_DATE_EPOCH=context is not supported: give the time in seconds, as "git log -1 --format=%ct" prints it`)
+	case "context":
+		if !m.o.ContextHasTime {
+			m.forgetEpoch()
+			return nil // a folder has no time of its own, as BuildKit sees it
+		}
+		if m.o.ContextTime.IsZero() {
+			return errors.New("SOURCE_DATE_EPOCH=context: the context does not say its time; give it in seconds")
+		}
+		value = strconv.FormatInt(m.o.ContextTime.Unix(), 10)
+		m.setEpochArg(value)
 	}
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
@@ -209,6 +221,24 @@ func (m *maker) setEpoch() error {
 	t := time.Unix(seconds, 0).UTC()
 	m.epoch = &t
 	return nil
+}
+
+// forgetEpoch makes it as if SOURCE_DATE_EPOCH had not been given.
+func (m *maker) forgetEpoch() {
+	m.globals.Delete("SOURCE_DATE_EPOCH")
+	m.o.BuildArgs = maps.Clone(m.o.BuildArgs)
+	delete(m.o.BuildArgs, "SOURCE_DATE_EPOCH")
+}
+
+// setEpochArg gives the argument the value that its word stands for.
+func (m *maker) setEpochArg(value string) {
+	m.o.BuildArgs = maps.Clone(m.o.BuildArgs)
+	if _, ok := m.o.BuildArgs["SOURCE_DATE_EPOCH"]; ok {
+		m.o.BuildArgs["SOURCE_DATE_EPOCH"] = value
+	}
+	if _, ok := m.globals.Get("SOURCE_DATE_EPOCH"); ok {
+		m.globals.Set("SOURCE_DATE_EPOCH", value)
+	}
 }
 
 // reachable keeps the steps that the targets need, and numbers them from 1.

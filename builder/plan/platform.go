@@ -91,8 +91,8 @@ func FormatPlatform(p ocispec.Platform) string {
 	return s
 }
 
-// formatFull writes os[(version)]/arch[/variant].
-func formatFull(p ocispec.Platform) string {
+// FormatFull writes os[(version)]/arch[/variant].
+func FormatFull(p ocispec.Platform) string {
 	if p.OSVersion == "" {
 		return FormatPlatform(p)
 	}

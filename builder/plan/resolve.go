@@ -101,6 +101,10 @@ func (m *maker) fromContext(ctx context.Context, s *stage, name, spec string, pl
 		if depth > 10 {
 			return fmt.Errorf("named context %q leads to itself", name)
 		}
+		if image == "scratch" {
+			s.img, s.platform = newImage(platform), &platform
+			return nil
+		}
 		if !ValidName(image) {
 			return fmt.Errorf("named context %q: %q is not the name of an image", name, image)
 		}
@@ -139,7 +143,7 @@ func (m *maker) contextFor(name string, p *ocispec.Platform) (string, bool) {
 	if p == nil {
 		p = &m.platform
 	}
-	for _, suffix := range []string{"::" + formatFull(*p), ""} {
+	for _, suffix := range []string{"::" + FormatFull(*p), ""} {
 		if spec, ok := m.o.Contexts[name+suffix]; ok {
 			return spec, true
 		}

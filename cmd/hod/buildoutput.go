@@ -135,6 +135,10 @@ func (r *outputReader) attribute(key, value string) error {
 		}
 	case "compression-level":
 		r.level = value
+	case "source-date-epoch":
+		if value != "" {
+			return fmt.Errorf("source-date-epoch is not set per output: use --build-arg SOURCE_DATE_EPOCH=%s", value)
+		}
 	default:
 		return r.flag(key, value)
 	}
