@@ -155,9 +155,9 @@ func (p *packer) item(fd int, path string, it item, merged bool) error {
 }
 
 func (p *packer) dir(parent int, name string, e Entry, merged bool) error {
-	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := p.openAt(parent, name, e, unix.O_DIRECTORY)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: e.Path, Err: err}
+		return err
 	}
 	defer unix.Close(fd)
 	if e.Xattrs, err = readXattrs(fd); err != nil {
@@ -199,9 +199,33 @@ func (p *packer) own(e *Entry, b Entry, exists bool) {
 		return
 	}
 	e.UID, e.GID = 0, 0
-	if exists && b.Type == e.Type {
-		e.UID, e.GID = b.UID, b.GID
+	if !exists || b.Type != e.Type {
+		return
 	}
+	e.UID, e.GID = b.UID, b.GID
+	if e.Mode == relaxed(b) {
+		e.Mode = b.Mode
+	}
+}
+
+// openAt opens an entry to read. With a single id the packer owns all files but has no power over modes, so one that its
+// owner may not read is made readable for that moment.
+func (p *packer) openAt(dir int, name string, e Entry, flags int) (int, error) {
+	flags |= unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(dir, name, flags, 0)
+	if errors.Is(err, unix.EACCES) && p.o.SingleID {
+		if err := unix.Fchmodat(dir, name, relaxed(e), 0); err != nil {
+			return -1, &os.PathError{Op: "chmod", Path: e.Path, Err: err}
+		}
+		fd, err = unix.Openat(dir, name, flags, 0)
+		if err == nil && e.Type == tar.TypeReg {
+			err = unix.Fchmod(fd, e.Mode)
+		}
+	}
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: e.Path, Err: err}
+	}
+	return fd, nil
 }
 
 // release writes the folders that were held back.
@@ -231,9 +255,9 @@ func (p *packer) file(fd int, name string, e Entry, inode [2]uint64, linked, mer
 	var content io.Reader
 	var f *os.File
 	if e.Type == tar.TypeReg {
-		n, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		n, err := p.openAt(fd, name, e, 0)
 		if err != nil {
-			return &os.PathError{Op: "open", Path: e.Path, Err: err}
+			return err
 		}
 		f = os.NewFile(uintptr(n), e.Path)
 		defer f.Close()

@@ -193,13 +193,17 @@ func (t *tree) write(ctx context.Context, e *Entry, at string, content io.Reader
 }
 
 func (t *tree) folder(fd int, name, at string, e *Entry) error {
-	err := unix.Mkdirat(fd, name, e.Mode&0o777)
+	mode := e.Mode & 0o777
+	if t.o.SingleID {
+		mode = relaxed(*e) & 0o777
+	}
+	err := unix.Mkdirat(fd, name, mode)
 	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
 		if err = unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			if err = t.settle(); err == nil {
 				if err = unix.Unlinkat(fd, name, 0); err == nil {
-					err = unix.Mkdirat(fd, name, e.Mode&0o777)
+					err = unix.Mkdirat(fd, name, mode)
 				}
 			}
 		}
@@ -226,13 +230,10 @@ func (t *tree) meta(fd int, e *Entry) error {
 			return os.NewSyscallError("fchown", err)
 		}
 	}
-	if e.IsDir() || e.Mode&^0o777 != 0 || e.Mode&t.umask != 0 {
+	if e.IsDir() || e.Mode&^0o777 != 0 || e.Mode&t.umask != 0 || t.o.SingleID {
 		mode := e.Mode
 		if t.o.SingleID {
-			mode |= 0o400
-			if e.IsDir() {
-				mode |= 0o700 // the owner that we are must enter what another one owns in the layer
-			}
+			mode = relaxed(*e)
 		}
 		if err := unix.Fchmod(fd, mode); err != nil {
 			return os.NewSyscallError("fchmod", err)
@@ -244,6 +245,14 @@ func (t *tree) meta(fd int, e *Entry) error {
 		}
 	}
 	return nil
+}
+
+// relaxed is a mode with which the one owner that there is can read what another one owns in the layer.
+func relaxed(e Entry) uint32 {
+	if e.IsDir() {
+		return e.Mode | 0o700
+	}
+	return e.Mode | 0o400
 }
 
 // xattrIgnored says which attributes a file system may be unable to hold: the index still has them. Without privilege
