@@ -112,9 +112,12 @@ func newBuild(o Options, in *input) (*build, error) {
 		return nil, err
 	}
 	missing := func(err error) bool { return errors.Is(err, layers.ErrNotFound) }
-	return &build{o: o, in: in, sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
-		futures: map[*plan.Step]*future{}, started: time.Now(),
-		networks: networks{r: runner.New(runner.Options{Store: o.Store})}}, nil
+	b := &build{o: o, in: in, sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
+		futures: map[*plan.Step]*future{}, started: time.Now()}
+	b.networks.r = runner.New(runner.Options{Store: o.Store, Warn: func(text string) {
+		b.tell(Event{Kind: "warning", Warning: Warning{Rule: "NoNetwork", Message: text}})
+	}})
+	return b, nil
 }
 
 func (b *build) close() {

@@ -76,13 +76,15 @@ type Exit struct {
 // Options is what a Runner needs.
 type Options struct {
 	Store *layers.Store
+	// Warn is told once what this machine does not grant; nil: nobody is.
+	Warn func(text string)
 }
 
 // Runner runs commands. It has no state but the store's.
-type Runner struct{ store *layers.Store }
+type Runner struct{ o Options }
 
 // New makes a runner.
-func New(o Options) *Runner { return &Runner{store: o.Store} }
+func New(o Options) *Runner { return &Runner{o} }
 
 // Exec runs a command until it ends. When ctx is cancelled every process of it
 // is killed. A command that ran and failed is an Exit and no error.

@@ -138,7 +138,8 @@ func (n *Network) Close() error {
 const networkDir = "/run/hod/network"
 
 // Network makes the network that the commands of one build share: "none" (nil),
-// "host", or "default", a private one that reaches out.
+// "host", or "default", a private one that reaches out. Without root there is no
+// private one: the commands get none, and Options.Warn is told.
 func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
 	switch mode {
 	case "none":
@@ -148,6 +149,12 @@ func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
 	case "", "default", "private", "bridge":
 	default:
 		return nil, fmt.Errorf("unknown network mode %q: none, host or default", mode)
+	}
+	if os.Geteuid() != 0 {
+		if r.o.Warn != nil {
+			r.o.Warn("a private network needs root: the steps run without a network; RUN --network=host gives them the host's")
+		}
+		return nil, nil
 	}
 	bridge, err := network.Open(ctx, networkDir)
 	if err != nil {

@@ -56,7 +56,11 @@ func (p *buildProgress) plain(e builder.Event) {
 	case "failed":
 		fmt.Fprintf(p.w, "#%d ERROR: %s\n", e.Step.ID, printable(e.Err.Error()))
 	case "warning":
-		fmt.Fprintf(p.w, "WARN %s: %s (line %d)\n", e.Warning.Rule, printable(e.Warning.Message), e.Warning.Line)
+		where := ""
+		if e.Warning.Line > 0 {
+			where = fmt.Sprintf(" (line %d)", e.Warning.Line)
+		}
+		fmt.Fprintf(p.w, "WARN %s: %s%s\n", e.Warning.Rule, printable(e.Warning.Message), where)
 	}
 }
 

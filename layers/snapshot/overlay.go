@@ -60,8 +60,6 @@ func Overlay(o Options) (rootfs.Mount, error) {
 		m.Options = append(m.Options, "volatile")
 	}
 	if os.Geteuid() != 0 {
-		// With userxattr redirects are not followed; 'off' would still follow them, which the kernel refuses together.
-		m.Options[0] = "redirect_dir=nofollow"
 		m.Options = append(m.Options, "userxattr")
 		return m, nil
 	}
