@@ -82,11 +82,11 @@ func (l *Lease) Hold(ds ...digest.Digest) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := bootSeconds()
-	stale := int64(l.s.o.HoldFor.Seconds()) / 2
+	forever, stale := l.s.o.HoldFor == 0, int64(l.s.o.HoldFor.Seconds())/2
 	var add bytes.Buffer
 	for _, d := range ds {
 		at, held := l.held[d]
-		if held && (stale == 0 || now-at < stale) {
+		if held && (forever || now-at < stale) {
 			continue
 		}
 		fmt.Fprintf(&add, "%d %s\n", now, d)

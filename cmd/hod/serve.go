@@ -35,7 +35,12 @@ func serveCommand() *cli.Command {
 			if err := arguments(c, 0, 0); err != nil {
 				return err
 			}
-			return withStore(c, func(s *layers.Store) error { return serve(c, s) })
+			// A server runs for long: what it looked at an hour ago it no longer keeps from hod prune.
+			s, err := layers.Open(storeRoot(c), layers.Options{HoldFor: time.Hour})
+			if err != nil {
+				return err
+			}
+			return errors.Join(serve(c, s), s.Close())
 		},
 	}
 }

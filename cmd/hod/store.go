@@ -12,11 +12,14 @@ import (
 // openStore opens the store that --root or HOD_ROOT names, else the user's.
 // The caller closes it.
 func openStore(c *cli.Context) (*layers.Store, error) {
-	root := c.String("root")
-	if root == "" {
-		root = layers.DefaultRoot()
+	return layers.Open(storeRoot(c), layers.Options{})
+}
+
+func storeRoot(c *cli.Context) string {
+	if root := c.String("root"); root != "" {
+		return root
 	}
-	return layers.Open(root, layers.Options{})
+	return layers.DefaultRoot()
 }
 
 // withStore calls fn with the store and closes it behind fn.
