@@ -29,7 +29,6 @@ func buildCommand() *cli.Command {
 			&cli.BoolFlag{Name: "push", Usage: "push the image to its names' registries"},
 			&cli.StringSliceFlag{Name: "annotation", Usage: "NAME=VALUE of the manifest, index:NAME=VALUE of the index"},
 			&cli.BoolFlag{Name: "load", Usage: "put the image into the store (the default)"},
-			&cli.StringFlag{Name: "hostname", Usage: "host name that RUN steps see (default buildkitsandbox)"},
 			&cli.BoolFlag{Name: "pull", Usage: "ask the registry for base images that are here already"},
 			&cli.BoolFlag{Name: "no-cache", Usage: "perform every step"},
 			&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "perform every step of these stages"},
@@ -109,9 +108,6 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 			}
 		}
 		o.Args[name] = value
-	}
-	if name := c.String("hostname"); name != "" && o.Args["BUILDKIT_SANDBOX_HOSTNAME"] == "" {
-		o.Args["BUILDKIT_SANDBOX_HOSTNAME"] = name
 	}
 	if o.Labels, err = pairs("label", c.StringSlice("label")); err != nil {
 		return o, err
