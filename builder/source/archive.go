@@ -156,7 +156,7 @@ func EntryOf(h *tar.Header) (Entry, error) {
 		Linkname: h.Linkname, Devmajor: h.Devmajor, Devminor: h.Devminor, Xattrs: xattrsOf(h),
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont:
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		e.Type, e.Size, e.Linkname = tar.TypeReg, h.Size, ""
 	case tar.TypeLink:
 		e.Type, e.Linkname = tar.TypeReg, ""
