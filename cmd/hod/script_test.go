@@ -67,8 +67,15 @@ func setup(e *testscript.Env) error {
 	e.Setenv("PATH", filepath.Dir(hod)+":"+e.Getenv("PATH")+":/usr/sbin:/sbin")
 	e.Setenv("HOD_ROOT", filepath.Join(e.WorkDir, ".hod"))
 	e.Setenv("HOME", e.WorkDir)
-	e.Setenv("HOD", hod)
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		return err
+	}
+	e.Setenv("EXAMPLES", examples)
 	e.Setenv("NO_COLOR", "1")
+	if cache, err := os.UserCacheDir(); err == nil { // the host's: compiling is not what is tested
+		e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
+	}
 	return os.Chmod(e.WorkDir, 0o755)
 }
 
