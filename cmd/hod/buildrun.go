@@ -19,7 +19,6 @@ func buildRunFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "ssh", Usage: "default, or NAME[=SOCKET], for RUN --mount=type=ssh"},
 		&cli.StringFlag{Name: "network", Usage: "default, none or host, for RUN steps that do not say"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "network.host or security.insecure, for recipes that ask for it"},
-		&cli.StringFlag{Name: "hostname", Usage: "name of the machine that RUN steps see (default buildkitsandbox)"},
 		&cli.StringSliceFlag{Name: "add-host", Usage: "NAME:IP, a line of /etc/hosts in RUN steps"},
 		&cli.StringSliceFlag{Name: "ulimit", Usage: "NAME=SOFT[:HARD], a limit of RUN steps"},
 		&cli.StringFlag{Name: "shm-size", Usage: "size of /dev/shm in RUN steps"},
