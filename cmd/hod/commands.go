@@ -12,7 +12,8 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"Containers", append([]*cli.Command{
-			runCommand(), createCommand(), startCommand(), restartCommand(), attachCommand(), execCommand(), portCommand(), psCommand(), logsCommand(), volumeCommand(), monitorCommand(), specCommand(),
+			runCommand(), createCommand(), startCommand(), restartCommand(), attachCommand(), execCommand(), psCommand(), logsCommand(),
+			portCommand(), statsCommand(), topCommand(), volumeCommand(), monitorCommand(), specCommand(),
 		}, lifeVerbs()...)},
 		{"Images", []*cli.Command{
 			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),

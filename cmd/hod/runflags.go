@@ -57,7 +57,7 @@ func containerFlags() []cli.Flag {
 		names := strings.Split(f.names, ",")
 		flags = append(flags, &cli.BoolFlag{Name: names[0], Aliases: names[1:], Usage: f.usage})
 	}
-	return flags
+	return append(flags, plainHTTP(), &cli.StringFlag{Name: "progress", Value: "auto", Usage: "of a build of a folder: auto, plain, json or quiet"})
 }
 
 // containerOptions reads the flags of run and create.

@@ -2,23 +2,96 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
+	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/archive"
+	"github.com/hodbuild/hod/registry"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 )
 
 // imageToRun finds the image that a word of run or create means, and what the
-// container says it is of.
+// container says it is of. A word that begins with "/", "." or ".." as a path
+// does is a recipe's folder, which is built, or an OCI layout or an archive.
 func imageToRun(c *cli.Context, s *layers.Store, word string) (*layers.Image, string, error) {
 	p, err := parsePlatform(c.String("platform"))
 	if err != nil {
 		return nil, "", err
 	}
-	switch c.String("pull") {
-	case "", "missing", "never":
+	if filepath.IsAbs(word) || word == "." || word == ".." || strings.HasPrefix(word, "./") || strings.HasPrefix(word, "../") {
+		img, err := imageFromPath(c, s, word, p)
+		return img, word, err
+	}
+	policy := c.String("pull")
+	switch policy {
+	case "", "missing", "never", "always":
 	default:
-		return nil, "", withHint(errors.New("--pull "+c.String("pull")+": it is missing or never"), "hod pull NAME fetches an image anew")
+		return nil, "", fmt.Errorf("--pull %q: it is missing, always or never", policy)
 	}
 	img, err := s.Resolve(word, p)
-	return img, word, err
+	if policy != "always" && (err == nil || policy == "never" || !errors.Is(err, layers.ErrNotFound)) {
+		return img, word, err
+	}
+	n, perr := layers.ParseName(word)
+	if perr != nil {
+		return nil, "", errors.Join(err, perr)
+	}
+	img, _, err = newTransfer(c).client.Pull(c.Context, s, n.String(), registry.PullOptions{Platform: p})
+	if err != nil {
+		return nil, "", registryHint(err, n)
+	}
+	return img, word, nil
+}
+
+// imageFromPath builds the recipe in a folder, or loads a layout or an archive.
+func imageFromPath(c *cli.Context, s *layers.Store, path string, p *ocispec.Platform) (*layers.Image, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", path, err)
+	}
+	if info.IsDir() {
+		if _, err := os.Stat(filepath.Join(path, ocispec.ImageLayoutFile)); errors.Is(err, os.ErrNotExist) {
+			return buildToRun(c, s, path, p)
+		}
+	}
+	src, err := archive.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", path, err)
+	}
+	defer src.Close()
+	list, err := s.Load(c.Context, src)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", path, err)
+	}
+	if len(list) != 1 {
+		return nil, withHint(fmt.Errorf("run %s: it holds %d images", path, len(list)), "hod load -i "+path+", then run one by its name")
+	}
+	return s.Resolve(list[0].Target.Digest.String(), p)
+}
+
+// buildToRun builds a folder's recipe. What the build says goes to standard
+// error, as the output of hod build does.
+func buildToRun(c *cli.Context, s *layers.Store, path string, p *ocispec.Platform) (*layers.Image, error) {
+	progress, err := newBuildProgress(c)
+	if err != nil {
+		return nil, err
+	}
+	o := builder.Options{Store: s, Images: newImageSource(s, newClient(c)), Context: path, Events: progress.event}
+	if p != nil {
+		o.Platforms = []ocispec.Platform{*p}
+	}
+	res, err := builder.Build(c.Context, o)
+	if err != nil {
+		return nil, err
+	}
+	progress.end(res)
+	if len(res.Images) != 1 {
+		return nil, fmt.Errorf("run %s: the recipe gives %d images", path, len(res.Images))
+	}
+	return s.Resolve(res.Images[0].ID.String(), p)
 }

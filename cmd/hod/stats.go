@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
+)
+
+func topCommand() *cli.Command {
+	return &cli.Command{Name: "top", Usage: "List the processes of a container", ArgsUsage: "CONTAINER", Action: func(c *cli.Context) error {
+		if err := arguments(c, 1, 1); err != nil {
+			return err
+		}
+		return withContainers(c, func(cs *runner.Containers) error {
+			list, err := cs.Top(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(c.App.Writer, 8, 0, 3, ' ', 0)
+			fmt.Fprintln(w, "UID\tPID\tPPID\tTIME\tCMD")
+			for _, p := range list {
+				s := int(p.CPU.Seconds())
+				fmt.Fprintf(w, "%d\t%d\t%d\t%02d:%02d:%02d\t%s\n", p.UID, p.PID, p.PPID, s/3600, s/60%60, s%60, printable(p.Command))
+			}
+			return w.Flush()
+		})
+	}}
+}
+
+func statsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "stats", Usage: "Show what containers use, live", ArgsUsage: "[CONTAINER…]", Action: stats,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "no-stream", Usage: "show it once"},
+			&cli.BoolFlag{Name: "no-trunc", Usage: "print long values whole"},
+			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
+		},
+	}
+}
+
+func stats(c *cli.Context) error {
+	return withContainers(c, func(cs *runner.Containers) error {
+		before := map[string]*runner.Stats{}
+		if _, err := sample(c, cs, before); err != nil {
+			return err
+		}
+		for {
+			select {
+			case <-c.Context.Done():
+				return nil
+			case <-time.After(time.Second):
+			}
+			rows, err := sample(c, cs, before)
+			if err != nil {
+				return err
+			}
+			if !c.Bool("no-stream") && hasTermios(os.Stdout) {
+				fmt.Fprint(c.App.Writer, "\x1b[2J\x1b[H")
+			}
+			if err := printStats(c, rows); err != nil || c.Bool("no-stream") {
+				return err
+			}
+		}
+	})
+}
+
+// sample reads every container asked for; before holds the last reading, for
+// the share of the processor since then.
+func sample(c *cli.Context, cs *runner.Containers, before map[string]*runner.Stats) ([]row, error) {
+	list, err := cs.List(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]bool{}
+	for _, name := range c.Args().Slice() {
+		found, _, err := cs.Lookup(c.Context, name)
+		if err != nil {
+			return nil, err
+		}
+		wanted[found.ID] = true
+	}
+	rows := []row{}
+	for _, e := range list {
+		if len(wanted) > 0 && !wanted[e.ID] || !e.State.Running() {
+			continue
+		}
+		now, err := cs.Stats(c.Context, e.ID)
+		if errors.Is(err, runner.ErrNoContainer) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, statsRow(e, now, before[e.ID], c.Bool("no-trunc")))
+		before[e.ID] = now
+	}
+	return rows, nil
+}
+
+func statsRow(e runner.Entry, now, before *runner.Stats, whole bool) row {
+	cpu, mem := 0.0, 0.0
+	if before != nil && now.Read.After(before.Read) {
+		cpu = 100 * float64(now.CPU-before.CPU) / float64(now.Read.Sub(before.Read))
+	}
+	if now.MemoryLimit > 0 {
+		mem = 100 * float64(now.Memory) / float64(now.MemoryLimit)
+	}
+	id := e.ShortID()
+	if whole {
+		id = e.ID
+	}
+	return row{
+		"ID": id, "Container": id, "Name": e.Name, "CPUPerc": fmt.Sprintf("%.2f%%", cpu), "MemPerc": fmt.Sprintf("%.2f%%", mem),
+		"MemUsage": binarySize(now.Memory) + " / " + binarySize(now.MemoryLimit),
+		"NetIO":    humanSize(int64(now.NetIn)) + " / " + humanSize(int64(now.NetOut)),
+		"BlockIO":  humanSize(int64(now.BlockRead)) + " / " + humanSize(int64(now.BlockWrite)), "PIDs": fmt.Sprint(now.Pids),
+	}
+}
+
+// binarySize is docker's for memory: four digits, powers of 1024.
+func binarySize(n uint64) string {
+	size, unit := float64(n), 0
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	for size >= 1024 && unit < len(units)-1 {
+		size, unit = size/1024, unit+1
+	}
+	return fmt.Sprintf("%.4g%s", size, units[unit])
+}
+
+func printStats(c *cli.Context, rows []row) error {
+	usual := "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}"
+	return printRows(c.App.Writer, c.String("format"), usual, row{
+		"ID": "CONTAINER ID", "Container": "CONTAINER", "Name": "NAME", "CPUPerc": "CPU %", "MemUsage": "MEM USAGE / LIMIT",
+		"MemPerc": "MEM %", "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS",
+	}, rows)
+}
