@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/compress"
@@ -162,10 +163,20 @@ func (s *session) pushBlob(ctx context.Context, store *layers.Store, d ocispec.D
 			return nil
 		}
 		var status *StatusError
-		if try >= tries || ctx.Err() != nil || errors.As(err, &status) && !passing(status.Status) {
+		if try >= tries || ctx.Err() != nil || errors.As(err, &status) && final(status.Status) {
 			return fmt.Errorf("upload %s: %w", d.Digest, err)
 		}
 	}
+}
+
+// final says whether a refusal would be the same for an upload from the start.
+// One whose session was lost (404), or is not where we thought (416), would not.
+func final(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestedRangeNotSatisfiable, http.StatusConflict:
+		return false
+	}
+	return !passing(status)
 }
 
 // upload opens a session, sends the bytes, goes on where a broken connection
@@ -211,7 +222,18 @@ func (s *session) sendFrom(ctx context.Context, store *layers.Store, d ocispec.D
 		return nil, err
 	}
 	defer b.Close()
-	body := &reportingReader{r: io.NewSectionReader(b, offset, d.Size-offset), event: s.c.event, e: Event{ID: string(d.Digest), Action: "upload", Current: offset, Total: d.Size}}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	idle := time.AfterFunc(s.c.idle, func() { cancel(errIdle) })
+	defer idle.Stop()
+	e := Event{ID: string(d.Digest), Action: "upload", Current: offset, Total: d.Size}
+	body := &reportingReader{r: io.NewSectionReader(b, offset, d.Size-offset), each: func(n int) {
+		idle.Reset(s.c.idle)
+		if e.Current += int64(n); e.Current == d.Size {
+			idle.Stop() // from here on it is the registry that works
+		}
+		s.c.event(e)
+	}}
 	h := http.Header{"Content-Type": {"application/octet-stream"}}
 	if offset > 0 {
 		h.Set("Content-Range", fmt.Sprintf("%d-%d", offset, d.Size-1))
@@ -256,21 +278,24 @@ func (s *session) location(resp *http.Response) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	if loc.Scheme != base.Scheme || loc.Host != base.Host {
+	// A loopback registry may have TLS; back to plain text it may not go.
+	same := loc.Scheme == base.Scheme || loc.Scheme == "https"
+	if !same || loc.Host != base.Host {
 		return nil, fmt.Errorf("the registry sends the upload to another origin (%s://%s)", loc.Scheme, loc.Host)
 	}
 	return loc, nil
 }
 
+// reportingReader tells of the bytes that are read.
 type reportingReader struct {
-	r     io.Reader
-	event func(Event)
-	e     Event
+	r    io.Reader
+	each func(n int)
 }
 
 func (r *reportingReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
-	r.e.Current += int64(n)
-	r.event(r.e)
+	if n > 0 {
+		r.each(n)
+	}
 	return n, err
 }

@@ -54,6 +54,10 @@ type Client struct {
 	o    Options
 	base http.RoundTripper
 	auth auth.Files
+
+	idle  time.Duration // how long a body may bring nothing
+	pause time.Duration // before the second try; it doubles
+	limit time.Duration // of a pause, whatever the registry asks for
 }
 
 // New makes a client.
@@ -66,7 +70,7 @@ func New(o Options) *Client {
 	t.MaxIdleConnsPerHost = 8
 	t.MaxResponseHeaderBytes = 1 << 20
 	t.DisableCompression = true // a transparent gzip would hide the bytes that the digest is of
-	c := &Client{o: o, auth: auth.Default()}
+	c := &Client{o: o, auth: auth.Default(), idle: time.Minute, pause: 400 * time.Millisecond, limit: time.Minute}
 	c.base = &guard{inner: t, plain: c.plain}
 	return c
 }

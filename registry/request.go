@@ -14,10 +14,8 @@ import (
 	"time"
 )
 
-const (
-	tries    = 5
-	maxDelay = 30 * time.Second
-)
+// tries bounds how often one request is sent.
+const tries = 5
 
 // do sends a request and gives back an answer with one of the wanted statuses.
 // What may pass (429, 5xx, a broken connection) is tried again a few times; the
@@ -36,7 +34,7 @@ func (s *session) do(ctx context.Context, method, url string, header http.Header
 			}
 			err = refusal(method, resp)
 		}
-		wait, again := retry(err, try)
+		wait, again := s.c.retry(err, try)
 		if !again || ctx.Err() != nil {
 			return nil, err
 		}
@@ -83,7 +81,7 @@ func refusal(method string, resp *http.Response) error {
 	u.RawQuery = ""
 	e := &StatusError{Status: resp.StatusCode, Method: method, URL: u.Redacted(), Detail: printable(detail)}
 	if after, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && after >= 0 {
-		return &retryAfter{e, time.Duration(min(after, 60)) * time.Second}
+		return &retryAfter{e, time.Duration(min(after, 3600)) * time.Second}
 	}
 	return e
 }
@@ -108,17 +106,17 @@ func printable(s string) string {
 }
 
 // retry says whether an error may pass, and how long to wait.
-func retry(err error, try int) (time.Duration, bool) {
+func (c *Client) retry(err error, try int) (time.Duration, bool) {
 	if try >= tries {
 		return 0, false
 	}
-	wait := min(time.Duration(200<<try)*time.Millisecond, maxDelay)
+	wait := min(c.pause<<(try-1), c.limit/2)
 	wait = wait/2 + rand.N(wait/2+1)
 	var after *retryAfter
 	var status *StatusError
 	switch {
 	case errors.As(err, &after) && passing(after.Status):
-		return max(after.after, wait), true
+		return min(max(after.after, wait), c.limit), true
 	case errors.As(err, &status):
 		return wait, passing(status.Status)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

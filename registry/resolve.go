@@ -3,10 +3,12 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
@@ -108,14 +110,14 @@ func (r *Remote) readConfig(ctx context.Context) error {
 	if d.Size > layers.MaxManifest {
 		return fmt.Errorf("config of %d bytes is more than %d", d.Size, layers.MaxManifest)
 	}
-	resp, err := r.session.do(ctx, http.MethodGet, r.session.path("blobs/%s", d.Digest), nil, nil, http.StatusOK)
-	if err != nil {
-		return err
+	raw, _, err := r.session.document(ctx, r.session.path("blobs/%s", d.Digest), nil, d.Size)
+	if err == nil {
+		err = verify(raw, d)
 	}
-	defer resp.Body.Close()
-	if r.Config, err = readVerified(resp.Body, d.Digest, d.Size); err != nil {
+	if err != nil {
 		return fmt.Errorf("read config: %w", err)
 	}
+	r.Config = raw
 	var c struct {
 		RootFS struct {
 			DiffIDs layers.Chain `json:"diff_ids"`
@@ -134,17 +136,9 @@ func (r *Remote) readConfig(ctx context.Context) error {
 // manifest reads and verifies a manifest by tag or digest.
 func (s *session) manifest(ctx context.Context, ref string) (ocispec.Descriptor, []byte, error) {
 	var none ocispec.Descriptor
-	resp, err := s.do(ctx, http.MethodGet, s.path("manifests/%s", ref), http.Header{"Accept": {accept}}, nil, http.StatusOK)
-	if err != nil {
-		return none, nil, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, layers.MaxManifest+1))
+	raw, kind, err := s.document(ctx, s.path("manifests/%s", ref), http.Header{"Accept": {accept}}, layers.MaxManifest)
 	if err != nil {
 		return none, nil, fmt.Errorf("read manifest: %w", err)
-	}
-	if len(raw) > layers.MaxManifest {
-		return none, nil, fmt.Errorf("read manifest: more than %d bytes", layers.MaxManifest)
 	}
 	d := digest.Canonical.FromBytes(raw)
 	if want, err := digest.Parse(ref); err == nil {
@@ -152,7 +146,7 @@ func (s *session) manifest(ctx context.Context, ref string) (ocispec.Descriptor,
 			return none, nil, fmt.Errorf("read manifest: %w", &layers.DigestError{Want: want, Got: d})
 		}
 	}
-	t, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	t, _, _ := strings.Cut(kind, ";")
 	if !strings.Contains(accept, t) {
 		t = ""
 	}
@@ -163,17 +157,50 @@ func (s *session) manifest(ctx context.Context, ref string) (ocispec.Descriptor,
 	return ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(raw))}, raw, nil
 }
 
-// readVerified reads exactly size bytes whose digest is d.
-func readVerified(r io.Reader, d digest.Digest, size int64) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, size+1))
+// document reads something small whole, and its media type. An answer that
+// breaks off is asked for again.
+func (s *session) document(ctx context.Context, path string, header http.Header, most int64) ([]byte, string, error) {
+	for try := 1; ; try++ {
+		raw, kind, err := s.documentOnce(ctx, path, header, most)
+		var status *StatusError
+		if err == nil || try >= tries || ctx.Err() != nil || errors.As(err, &status) || errors.Is(err, errTooLarge) {
+			return raw, kind, err
+		}
+	}
+}
+
+// errTooLarge is a document that is not small.
+var errTooLarge = errors.New("it is too large")
+
+func (s *session) documentOnce(ctx context.Context, path string, header http.Header, most int64) ([]byte, string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, err := s.do(ctx, http.MethodGet, path, header, nil, http.StatusOK)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if int64(len(raw)) != size {
-		return nil, fmt.Errorf("%s: want %d bytes, got %d or more", d, size, len(raw))
+	defer resp.Body.Close()
+	idle := time.AfterFunc(s.c.idle, func() { cancel(errIdle) })
+	defer idle.Stop()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errIdle):
+		return nil, "", errIdle
+	case err != nil:
+		return nil, "", err
+	case int64(len(raw)) > most:
+		return nil, "", fmt.Errorf("%w: more than %d bytes", errTooLarge, most)
 	}
-	if got := d.Algorithm().FromBytes(raw); got != d {
-		return nil, &layers.DigestError{Want: d, Got: got}
+	return raw, resp.Header.Get("Content-Type"), nil
+}
+
+// verify compares bytes with what a descriptor says of them.
+func verify(raw []byte, d ocispec.Descriptor) error {
+	if int64(len(raw)) != d.Size {
+		return fmt.Errorf("%s: want %d bytes, got %d", d.Digest, d.Size, len(raw))
 	}
-	return raw, nil
+	if got := d.Digest.Algorithm().FromBytes(raw); got != d.Digest {
+		return &layers.DigestError{Want: d.Digest, Got: got}
+	}
+	return nil
 }

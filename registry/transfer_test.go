@@ -1,0 +1,405 @@
+package registry
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry/auth"
+	"github.com/hodbuild/hod/registry/server"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+func openStore(t *testing.T) *layers.Store {
+	t.Helper()
+	s, err := layers.Open(filepath.Join(t.TempDir(), "store"), layers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// patient is a client that waits as often as a real one, but not as long.
+func patient() *Client {
+	c := New(Options{})
+	c.auth = auth.Files{}
+	c.base.(*guard).inner.(*http.Transport).ResponseHeaderTimeout = 20 * time.Second
+	c.idle, c.pause, c.limit = 400*time.Millisecond, time.Millisecond, 5*time.Millisecond
+	return c
+}
+
+func send(t *testing.T, h http.Handler, method, path, contentType string, body []byte) {
+	t.Helper()
+	r := httptest.NewRequest(method, path, bytes.NewReader(body))
+	r.Header.Set("Content-Type", contentType)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusCreated {
+		t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+	}
+}
+
+// pushImage puts an image of some layers into a repository, by hand.
+func pushImage(t *testing.T, h http.Handler, repo string, sizes ...int) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	put := func(kind string, b []byte) ocispec.Descriptor {
+		d := digest.FromBytes(b)
+		send(t, h, http.MethodPost, "/v2/"+repo+"/blobs/uploads/?digest="+string(d), "application/octet-stream", b)
+		return ocispec.Descriptor{MediaType: kind, Digest: d, Size: int64(len(b))}
+	}
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
+	host := layers.HostPlatform()
+	config := ocispec.Image{Platform: ocispec.Platform{OS: host.OS, Architecture: host.Architecture}, RootFS: ocispec.RootFS{Type: "layers"}}
+	for i, size := range sizes {
+		plain, packed := layer(t, rnd, fmt.Sprintf("file%d", i), size)
+		m.Layers = append(m.Layers, put(ocispec.MediaTypeImageLayerGzip, packed))
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(plain))
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Config = put(ocispec.MediaTypeImageConfig, raw)
+	if raw, err = json.Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	send(t, h, http.MethodPut, "/v2/"+repo+"/manifests/latest", m.MediaType, raw)
+}
+
+func layer(t *testing.T, rnd *rand.Rand, name string, size int) (plain, packed []byte) {
+	t.Helper()
+	content := make([]byte, size)
+	for i := range content {
+		content[i] = byte(rnd.Uint32())
+	}
+	var b, z bytes.Buffer
+	tw, zw := tar.NewWriter(&b), gzip.NewWriter(&z)
+	err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(size), ModTime: time.Unix(315532800, 0)})
+	_, werr := tw.Write(content)
+	err = errors.Join(err, werr, tw.Close())
+	_, werr = zw.Write(b.Bytes())
+	if err = errors.Join(err, werr, zw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), z.Bytes()
+}
+
+// canary is another origin: it counts who comes and who shows a credential.
+type canary struct{ calls, shown atomic.Int64 }
+
+func (c *canary) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.calls.Add(1)
+	if r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "" {
+		c.shown.Add(1)
+	}
+	w.Header().Set("WWW-Authenticate", `Basic realm="give me all"`)
+	w.WriteHeader(http.StatusUnauthorized)
+}
+
+// carrier is a registry behind a faulty line.
+type carrier struct {
+	server http.Handler
+	line   *faulty
+	canary *canary
+	host   string
+}
+
+func newCarrier(t *testing.T) *carrier {
+	t.Helper()
+	c := &carrier{server: server.New(openStore(t), server.Options{}), canary: &canary{}}
+	away := httptest.NewServer(c.canary)
+	c.line = &faulty{inner: c.server, canary: away.URL}
+	front := httptest.NewServer(c.line)
+	t.Cleanup(func() { front.CloseClientConnections(); front.Close(); away.Close() })
+	c.host = strings.TrimPrefix(front.URL, "http://")
+	return c
+}
+
+// spoil chooses a fault by a seed.
+func (c *carrier) spoil(seed uint64, kinds ...string) {
+	rnd := rand.New(rand.NewPCG(seed, 5))
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	c.line.rnd = rnd
+	c.line.fault = faults[int(seed)%len(faults)]
+	c.line.kind = kinds[rnd.IntN(len(kinds))]
+	c.line.before = rnd.IntN(2) == 0 && c.line.fault.name != "stall"
+	c.line.times = 1 + rnd.IntN(3)
+}
+
+func (c *carrier) heal() {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	c.line.times = 0
+}
+
+// scenario names a fault for messages.
+func (c *carrier) scenario(seed uint64) string {
+	return fmt.Sprintf("seed %d: %s at %s, before %v", seed, c.line.fault.name, c.line.kind, c.line.before)
+}
+
+const scenarios = 110 // for each direction
+
+// TestPullOverFaultyLines pulls over lines that break in seeded ways: either all
+// is right, or there is an error and the next pull is right.
+func TestPullOverFaultyLines(t *testing.T) {
+	c := newCarrier(t)
+	pushImage(t, c.server, "app", 60000, 3000)
+	for seed := range uint64(scenarios) {
+		c.spoil(seed, "GET manifest", "GET blob")
+		store, client := openStore(t), patient()
+		err := pullBlobs(t, client, store, c.host+"/app")
+		if err != nil && c.line.fault.heals {
+			t.Errorf("%s: %v", c.scenario(seed), err)
+		}
+		c.heal()
+		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+		if err := pullBlobs(t, client, store, c.host+"/app"); err != nil {
+			t.Errorf("%s: and again: %v", c.scenario(seed), err)
+		}
+		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+	}
+	if c.canary.calls.Load() == 0 || c.canary.shown.Load() != 0 {
+		t.Errorf("the other origin was called %d times and saw %d credentials", c.canary.calls.Load(), c.canary.shown.Load())
+	}
+}
+
+// pullBlobs fetches an image's blobs, and checks that the store shows no wrong
+// one whether or not that went well.
+func pullBlobs(t *testing.T, client *Client, store *layers.Store, ref string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r, err := client.Resolve(ctx, ref, nil)
+	if err != nil {
+		return err
+	}
+	lease, err := store.Lease(ctx, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lease.Close()
+	err = client.fetchBlobs(ctx, store, lease, r)
+	for _, d := range r.Manifest.Layers {
+		b, oerr := store.OpenBlob(d.Digest)
+		if oerr != nil {
+			if err == nil {
+				t.Errorf("no error, and no blob %s", d.Digest)
+			}
+			continue
+		}
+		got, rerr := digest.FromReader(b)
+		if rerr != nil || got != d.Digest {
+			t.Errorf("the store shows %s as %s: %v", got, d.Digest, rerr)
+		}
+		b.Close()
+	}
+	return err
+}
+
+// TestPushOverFaultyLines pushes over lines that break in seeded ways.
+func TestPushOverFaultyLines(t *testing.T) {
+	needRoot(t)
+	c := newCarrier(t)
+	pushImage(t, c.server, "app", 60000, 3000)
+	store, ctx := openStore(t), context.Background()
+	if _, _, err := patient().Pull(ctx, store, c.host+"/app", PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(scenarios) {
+		c.spoil(seed, "HEAD blob", "POST", "PATCH", "PUT", "PUT manifest")
+		client, to := patient(), fmt.Sprintf("%s/to%d", c.host, seed)
+		_, err := client.PushAs(ctx, store, c.host+"/app", to, PushOptions{})
+		if err != nil && c.line.fault.heals {
+			t.Errorf("%s: %v", c.scenario(seed), err)
+		}
+		c.heal()
+		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+		if _, err := client.PushAs(ctx, store, c.host+"/app", to, PushOptions{}); err != nil {
+			t.Errorf("%s: and again: %v", c.scenario(seed), err)
+		}
+		if err := pullBlobs(t, client, openStore(t), to); err != nil {
+			t.Errorf("%s: pull what was pushed: %v", c.scenario(seed), err)
+		}
+		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+	}
+	if c.canary.shown.Load() != 0 {
+		t.Errorf("the other origin saw %d credentials", c.canary.shown.Load())
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("unpacking the owners of files needs root")
+	}
+}
+
+// TestPullGoesOnWhereItWas counts the bytes over a line that breaks all the time.
+func TestPullGoesOnWhereItWas(t *testing.T) {
+	c := newCarrier(t)
+	const size = 4 << 20
+	pushImage(t, c.server, "app", size)
+	c.line.rnd, c.line.kind, c.line.times = rand.New(rand.NewPCG(3, 4)), "GET blob", 0
+	store, client := openStore(t), patient()
+	r, err := client.Resolve(context.Background(), c.host+"/app", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := r.Manifest.Layers[0]
+	c.line.fault, c.line.times = faults[1], 12
+	c.line.bytes.Store(0)
+	for range 4 { // each run may give up; the next goes on
+		if err = r.session.fetchBlob(context.Background(), store, d); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sent := c.line.bytes.Load(); sent > d.Size*105/100 {
+		t.Errorf("%d bytes were sent for a blob of %d", sent, d.Size)
+	}
+}
+
+// TestPullTrustsNoPartialFile begins with what a crash or a liar left behind.
+func TestPullTrustsNoPartialFile(t *testing.T) {
+	c := newCarrier(t)
+	pushImage(t, c.server, "app", 50000)
+	for name, left := range map[string][]byte{
+		"wrong bytes": bytes.Repeat([]byte{7}, 1000), "too long": make([]byte, 90000), "empty": nil,
+	} {
+		store, client := openStore(t), patient()
+		r, err := client.Resolve(context.Background(), c.host+"/app", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := store.Partial(string(r.Manifest.Layers[0].Digest))
+		if err == nil {
+			_, err = p.File().Write(left)
+		}
+		if err = errors.Join(err, p.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := pullBlobs(t, client, store, c.host+"/app"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestPullOfALayerTwice has one layer in two places, and two pulls at once.
+func TestPullOfALayerTwice(t *testing.T) {
+	c := newCarrier(t)
+	pushImage(t, c.server, "app", 50000)
+	store := openStore(t)
+	r, err := patient().Resolve(context.Background(), c.host+"/app", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Manifest.Layers = append(r.Manifest.Layers, r.Manifest.Layers[0])
+	failed := make(chan error, 2)
+	for range 2 {
+		go func() {
+			lease, err := store.Lease(context.Background(), "test")
+			if err == nil {
+				err = errors.Join(patientFetch(store, lease, r), lease.Close())
+			}
+			failed <- err
+		}()
+	}
+	if err := errors.Join(<-failed, <-failed); err != nil {
+		t.Error(err)
+	}
+}
+
+func patientFetch(store *layers.Store, lease *layers.Lease, r *Remote) error {
+	return patient().fetchBlobs(context.Background(), store, lease, r)
+}
+
+// TestCredentialsStayWithTheirRegistry shows a password to one registry, which
+// sends everything elsewhere.
+func TestCredentialsStayWithTheirRegistry(t *testing.T) {
+	stranger := &canary{}
+	away := httptest.NewServer(stranger)
+	defer away.Close()
+	var own atomic.Int64
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		home := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if user, password, ok := r.BasicAuth(); !ok || user != "u" || password != "p" {
+				w.Header().Set("WWW-Authenticate", `Basic realm="home"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			own.Add(1)
+			http.Redirect(w, r, away.URL+r.URL.Path, code)
+		}))
+		client := patient()
+		host := strings.TrimPrefix(home.URL, "http://")
+		path := filepath.Join(t.TempDir(), "config.json")
+		client.auth = auth.Files{Paths: []string{path}, Login: path}
+		if _, err := client.auth.Save(context.Background(), host, auth.Credential{User: "u", Password: "p"}); err != nil {
+			t.Fatal(err)
+		}
+		ctx := context.Background()
+		_, err := client.Resolve(ctx, host+"/app", nil)
+		if err == nil {
+			t.Errorf("%d: the stranger's answer was taken", code)
+		}
+		client.Delete(ctx, host+"/app:x")
+		s, err := client.dial(ctx, layers.Name{Registry: host, Repository: "app"}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, method := range []string{"HEAD", "POST", "PATCH", "PUT"} {
+			if resp, err := s.once(ctx, method, s.base+"/v2/app/x", nil, bytesBody([]byte("x"))); err == nil {
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		}
+		home.Close()
+	}
+	if own.Load() == 0 || stranger.calls.Load() == 0 || stranger.shown.Load() != 0 {
+		t.Errorf("home saw %d, the stranger %d calls, %d with a credential", own.Load(), stranger.calls.Load(), stranger.shown.Load())
+	}
+}
+
+// TestNoPlainTextToOthers asks for hosts that the library would speak to
+// without TLS by itself.
+func TestNoPlainTextToOthers(t *testing.T) {
+	client := New(Options{PlainHTTP: []string{"named.example:5000"}})
+	for host, plain := range map[string]bool{
+		"localhost": true, "localhost:5000": true, "127.0.0.1:5000": true, "127.9.9.9": true, "[::1]:5000": true, "named.example:5000": true,
+		"10.0.0.1:5000": false, "192.168.1.1": false, "registry.local": false, "named.example": false, "localhost.example": false,
+	} {
+		if client.plain(host) != plain {
+			t.Errorf("%s: plain %v", host, !plain)
+		}
+		if plain {
+			continue
+		}
+		req := httptest.NewRequest(http.MethodGet, "http://"+host+"/v2/", nil)
+		var refused *plainTextError
+		if _, err := client.base.RoundTrip(req); !errors.As(err, &refused) {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+}
