@@ -31,9 +31,10 @@ func (m *maker) dispatch(s *stage) error {
 		name, value, _ := strings.Cut(line, "=")
 		s.env.Set(name, value)
 	}
-	s.dir = path.Join("/", s.img.Config.WorkingDir)
-	if s.img.Config.WorkingDir != "" {
-		s.img.Config.WorkingDir = s.dir
+	had := s.img.Config.WorkingDir != ""
+	s.dir = path.Join("/", s.fromNative(s.img.Config.WorkingDir))
+	if had {
+		s.img.Config.WorkingDir = s.native(s.dir)
 	}
 	for _, cmd := range s.commands {
 		if err := m.perform(s, cmd); err != nil {
@@ -122,9 +123,9 @@ func (m *maker) workdir(s *stage, cmd command, c *dockerfile.Workdir, lint *dock
 	if path.IsAbs(c.Path) {
 		s.dir = path.Clean(c.Path)
 	} else {
-		s.dir = path.Join("/", s.img.Config.WorkingDir, c.Path)
+		s.dir = path.Join("/", s.dir, c.Path)
 	}
-	s.img.Config.WorkingDir = s.dir
+	s.img.Config.WorkingDir = s.native(s.dir)
 	if s.dir == "/" {
 		s.img.note("WORKDIR /", nil)
 		return nil
@@ -134,6 +135,22 @@ func (m *maker) workdir(s *stage, cmd command, c *dockerfile.Workdir, lint *dock
 	s.fs = step
 	s.img.note("WORKDIR "+s.dir, step)
 	return err
+}
+
+// native writes a path as the image's system does.
+func (s *stage) native(p string) string {
+	if s.platform.OS == "windows" {
+		return strings.ReplaceAll(p, "/", `\`)
+	}
+	return p
+}
+
+// fromNative writes a path of the image's system with slashes.
+func (s *stage) fromNative(p string) string {
+	if s.platform.OS == "windows" {
+		return strings.ReplaceAll(p, `\`, "/")
+	}
+	return p
 }
 
 // commandName is the name of a step as progress shows it.
