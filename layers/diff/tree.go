@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -343,7 +344,7 @@ func (t *tree) create(dir int, name string, e *Entry) (int, error) {
 	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	f, err := unix.Openat(dir, name, flags, e.Mode&0o777)
 	if errors.Is(err, unix.EEXIST) {
-		if err := removeAt(dir, name); err != nil {
+		if err := rootfs.RemoveAt(dir, name); err != nil {
 			return -1, err
 		}
 		f, err = unix.Openat(dir, name, flags, e.Mode&0o777)
@@ -403,7 +404,7 @@ func (t *tree) special(dir int, name string, e *Entry) error {
 		if err = t.settle(); err != nil {
 			return err
 		}
-		if err = removeAt(dir, name); err == nil {
+		if err = rootfs.RemoveAt(dir, name); err == nil {
 			err = make()
 		}
 	}

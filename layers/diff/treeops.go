@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/hodbuild/hod/layers/rootfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,7 +42,7 @@ func (t *tree) makeLink(from, to string) error {
 	}
 	err = unix.Linkat(a, fn, b, tn, 0)
 	if errors.Is(err, unix.EEXIST) {
-		if err = removeAt(b, tn); err == nil {
+		if err = rootfs.RemoveAt(b, tn); err == nil {
 			err = unix.Linkat(a, fn, b, tn, 0)
 		}
 	}
@@ -72,7 +73,7 @@ func (t *tree) remove(at string) error {
 	if err != nil {
 		return err
 	}
-	return removeAt(fd, name)
+	return rootfs.RemoveAt(fd, name)
 }
 
 func (t *tree) whiteout(at string) error {
@@ -159,82 +160,6 @@ func (t *tree) finish() error {
 		return os.NewSyscallError("utimensat", futimens(t.dest, &ts))
 	}
 	return nil
-}
-
-// removeAt deletes one name of a folder with all below it, without following a link and without recursion: folders are
-// emptied by moving what they hold up to the one that is emptied first, so depth costs neither stack nor descriptors.
-func removeAt(dir int, name string) error {
-	err := unix.Unlinkat(dir, name, 0)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
-		return os.NewSyscallError("unlinkat", err)
-	}
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("openat", err)
-	}
-	defer unix.Close(fd)
-	if err := empty(fd); err != nil {
-		return err
-	}
-	return os.NewSyscallError("unlinkat", unix.Unlinkat(dir, name, unix.AT_REMOVEDIR))
-}
-
-// empty deletes what an open folder holds.
-func empty(top int) error {
-	for n := 0; ; {
-		names, err := readNames(top)
-		if err != nil {
-			return err
-		}
-		if len(names) == 0 {
-			return nil
-		}
-		for _, name := range names {
-			err := unix.Unlinkat(top, name, 0)
-			if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
-				err = unix.Unlinkat(top, name, unix.AT_REMOVEDIR)
-			}
-			if errors.Is(err, unix.ENOTEMPTY) {
-				err = hoist(top, name, &n)
-			}
-			if err != nil && !errors.Is(err, unix.ENOENT) {
-				return os.NewSyscallError("unlinkat", err)
-			}
-		}
-	}
-}
-
-// hoist moves the content of a folder one up, under names that nobody has.
-func hoist(top int, name string, n *int) error {
-	fd, err := unix.Openat(top, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("openat", err)
-	}
-	defer unix.Close(fd)
-	names, err := readNames(fd)
-	if err != nil {
-		return err
-	}
-	for _, c := range names {
-		if err := unix.Unlinkat(fd, c, 0); err == nil {
-			continue
-		}
-		for {
-			*n++
-			err := unix.Renameat2(fd, c, top, fmt.Sprintf(".hod-rm-%d", *n), unix.RENAME_NOREPLACE)
-			if errors.Is(err, unix.EEXIST) {
-				continue
-			}
-			if err != nil {
-				return os.NewSyscallError("renameat2", err)
-			}
-			break
-		}
-	}
-	return unix.Unlinkat(top, name, unix.AT_REMOVEDIR)
 }
 
 func readNames(fd int) ([]string, error) {

@@ -11,14 +11,16 @@ import (
 // RemoveAll deletes a path with all below it, without following a link and without recursion, however deep it is. What is
 // missing is no error.
 func (r *Root) RemoveAll(path string) error {
-	err := r.in("remove", path, removeAt)
+	err := r.in("remove", path, RemoveAt)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	return err
 }
 
-func removeAt(dir int, name string) error {
+// RemoveAt deletes one name of an open folder with all below it, as RemoveAll does. Folders are emptied by moving what they
+// hold up to the one that is emptied first, so depth costs neither stack nor descriptors. What is missing is no error.
+func RemoveAt(dir int, name string) error {
 	err := unix.Unlinkat(dir, name, 0)
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
