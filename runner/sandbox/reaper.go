@@ -1,6 +1,9 @@
 package sandbox
 
 import (
+	"os"
+	"unsafe"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -25,11 +28,29 @@ func (c *compiler) initProcess() {
 	c.entries[skip].jump = c.here()
 }
 
+// hideParent takes from pid 1 what it has of the program that started it: its
+// memory and environment cannot be read, and its command line is overwritten
+// with zeros. The memory is the child's own copy.
+func (c *compiler) hideParent() {
+	c.call("hide pid 1", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	first := uintptr(unsafe.Pointer(unsafe.StringData(os.Args[0])))
+	last := os.Args[len(os.Args)-1]
+	end := uintptr(unsafe.Pointer(unsafe.StringData(last))) + uintptr(len(last))
+	if end <= first || end-first > 1<<21 {
+		return // not as the kernel laid it out
+	}
+	at := c.here()
+	zero := c.result(c.open("hide pid 1's command line", "/dev/zero", unix.O_RDONLY, false).accept(unix.ENOENT, unix.EACCES, unix.EPERM))
+	c.call("hide pid 1's command line", unix.SYS_READ, zero, first, int(end-first))
+	c.entries[at].onError = c.here()
+}
+
 func (c *compiler) reap(child slot, all []byte) {
 	jumpEq := func(what string, a, b any) int {
 		c.entries = append(c.entries, entry{kind: kindJumpEq, what: what, args: [6]any{a, b}, out: -1, onError: -1, jump: -1})
 		return c.here() - 1
 	}
+	c.hideParent()
 	c.call("close descriptors of pid 1", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), 0)
 	loop := c.here()
 	wait := c.call("await a signal", unix.SYS_RT_SIGTIMEDWAIT, all, 0, 0, 8).accept(unix.EINTR, unix.EAGAIN)
