@@ -101,7 +101,7 @@ func TestPlanErrors(t *testing.T) {
 		{"lint as error", "# check=error=true\nFROM base\nMAINTAINER me\n", "lint violation found"},
 		{"nul", "FROM base\nRUN a\x00b\n", "Dockerfile:2: the recipe holds a NUL byte"},
 		{"unknown instruction", "FROM base\nCOPPY a b\n", "Dockerfile:2: unknown instruction: COPPY (did you mean COPY?)"},
-		{"unknown flag", "FROM base\nCOPY --chwon=1 a b\n", "Dockerfile:2: unknown flag: --chwon (did you mean chown?)"},
+		{"unknown flag", "FROM base\nCOPY --parent=1 a b\n", "Dockerfile:2: unknown flag: --parent (did you mean parents?)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := dockerfile.Parse("Dockerfile", []byte(c.text))
