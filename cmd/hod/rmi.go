@@ -17,7 +17,8 @@ func rmiCommand() *cli.Command {
 		ArgsUsage: "IMAGE…",
 		Description: `A name is removed; with its last name the image goes too. An ID removes the
 image and its one name; with several names it needs --force. What an image
-took on disk is freed by the next hod prune.`,
+took on disk is freed, but for what other images, containers or the build cache
+need of it.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove all names of an ID; do not mind what is not there"},
 		},
@@ -29,7 +30,7 @@ func rmi(c *cli.Context) error {
 	if err := arguments(c, 1, -1); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	err := withStore(c, func(s *layers.Store) error {
 		var failed error
 		for _, name := range c.Args().Slice() {
 			err := removeImage(c.Context, c.App.Writer, s, name, c.Bool("force"))
@@ -40,6 +41,11 @@ func rmi(c *cli.Context) error {
 		}
 		return failed
 	})
+	// Only now nothing of it is held by ourselves.
+	return errors.Join(err, withStore(c, func(s *layers.Store) error {
+		_, err := s.Collect(c.Context, layers.CollectOptions{})
+		return err
+	}))
 }
 
 // removeImage removes one name, or an ID with its names.
