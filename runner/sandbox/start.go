@@ -317,18 +317,6 @@ func (p *Process) run() error {
 	return nil
 }
 
-// Made lists the mount points that were missing in the root and were made,
-// parents first. It may be asked after Release and before Close.
-func (p *Process) Made() []string {
-	var out []string
-	for _, m := range p.program.made {
-		if p.report != nil && p.report.slots[m.slot] == 1 && !slices.Contains(out, m.path) {
-			out = append(out, m.path)
-		}
-	}
-	return out
-}
-
 // closeShared closes the parent's copies of what only the child uses.
 func (p *Program) closeShared() {
 	for _, f := range p.own {
