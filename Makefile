@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO      ?= go
 BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
 
-.PHONY: build test test-full lint demo fuzz release flame guard claims crash tools clean
+.PHONY: build test test-full lint demo fuzz release guard claims crash tools clean
 
 build:
 	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
