@@ -27,6 +27,7 @@ func TestClaims(t *testing.T) {
 			continue
 		}
 		for name := range strings.SplitSeq(fields[2], ",") {
+			name = name[strings.LastIndex(strings.TrimRight(name, " "), " ")+1:] // "folder TestName" too
 			name = strings.TrimSpace(name)
 			function, _, _ := strings.Cut(name, "/")
 			if strings.HasSuffix(name, ".txtar") {
