@@ -15,6 +15,7 @@ import (
 // buildRunFlags are the flags of build that RUN steps see.
 func buildRunFlags() []cli.Flag {
 	return []cli.Flag{
+		&cli.StringFlag{Name: "hostname", Usage: "name of the machine that RUN steps see (default buildkitsandbox)"},
 		&cli.StringSliceFlag{Name: "secret", Usage: "id=NAME[,src=FILE|,env=VARIABLE], for RUN --mount=type=secret"},
 		&cli.StringSliceFlag{Name: "ssh", Usage: "default, or NAME[=SOCKET], for RUN --mount=type=ssh"},
 		&cli.StringFlag{Name: "network", Usage: "default, none or host, for RUN steps that do not say"},
