@@ -109,7 +109,7 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 		}
 		o.Args[name] = value
 	}
-	if name := c.String("hostname"); name != "" {
+	if name := c.String("hostname"); name != "" && o.Args["BUILDKIT_SANDBOX_HOSTNAME"] == "" {
 		o.Args["BUILDKIT_SANDBOX_HOSTNAME"] = name
 	}
 	if o.Labels, err = pairs("label", c.StringSlice("label")); err != nil {
