@@ -122,3 +122,17 @@ func printable(s string) string {
 		return r
 	}, s)
 }
+
+// unravel prints each error inside err with its type, the outermost first.
+func unravel(w io.Writer, err error) {
+	for err != nil {
+		fmt.Fprintf(w, "debug: %T: %s\n", err, printable(err.Error()))
+		if many, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, e := range many.Unwrap() {
+				unravel(w, e)
+			}
+			return
+		}
+		err = errors.Unwrap(err)
+	}
+}

@@ -29,11 +29,19 @@ func main() {
 // run is hod without the process around it: it gives the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
+	debug := false
 	line, err := parseLine(app, args)
 	if err == nil && line.help {
 		err = printHelp(stdout, app, line)
 	} else if err == nil {
+		app.Before = func(c *cli.Context) error {
+			debug = c.Bool("debug")
+			return nil
+		}
 		err = profiled(func() error { return app.RunContext(ctx, line.args) })
+	}
+	if debug {
+		unravel(stderr, err)
 	}
 	return report(stderr, line.verb, err)
 }
