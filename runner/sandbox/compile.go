@@ -182,6 +182,7 @@ func (c *compiler) rlimits() error {
 		}
 		c.limits = append(c.limits, rlimit{l.Type, which, l.Soft, l.Hard})
 	}
+	c.oom = c.spec.Process.OOMScoreAdj
 	return nil
 }
 

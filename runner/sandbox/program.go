@@ -79,6 +79,7 @@ type Program struct {
 	flags   uint64   // namespaces to clone into
 	maps    idMaps
 	limits  []rlimit
+	oom     *int     // score adjustment that the parent writes at the gate
 	syncR   *os.File // child's side of the gate
 	syncW   *os.File
 	doneR   *os.File // end of file here means that execve happened
@@ -96,6 +97,9 @@ func (p *Program) String() string {
 	fmt.Fprintf(&b, "clone3 flags=%s\n", cloneFlags(p.flags))
 	for _, l := range p.limits {
 		fmt.Fprintf(&b, "parent: prlimit64 %s soft=%d hard=%d\n", l.name, l.soft, l.hard)
+	}
+	if p.oom != nil {
+		fmt.Fprintf(&b, "parent: oom_score_adj %d\n", *p.oom)
 	}
 	for _, r := range p.maps.uids {
 		fmt.Fprintf(&b, "parent: uid_map %d %d %d\n", r.Inside, r.Outside, r.Count)

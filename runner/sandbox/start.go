@@ -221,6 +221,12 @@ func (p *Process) prepare() error {
 			return fmt.Errorf("set limit %s: %w", l.name, err)
 		}
 	}
+	if adj := p.program.oom; adj != nil {
+		file := "/proc/" + strconv.Itoa(p.pid) + "/oom_score_adj"
+		if err := os.WriteFile(file, strconv.AppendInt(nil, int64(*adj), 10), 0); err != nil {
+			return fmt.Errorf("set the OOM score adjustment: %w", err)
+		}
+	}
 	if err := p.program.maps.write(p.pid); err != nil {
 		return err
 	}
