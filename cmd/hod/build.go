@@ -130,9 +130,6 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 	if err := buildOutputs(c, s, &o); err != nil {
 		return o, err
 	}
-	if name := c.String("hostname"); name != "" && o.Args["BUILDKIT_SANDBOX_HOSTNAME"] == "" {
-		o.Args["BUILDKIT_SANDBOX_HOSTNAME"] = name
-	}
 	if o.Run, err = buildRunOptions(c); err != nil {
 		return o, err
 	}
