@@ -74,7 +74,7 @@ func removeOrHoist(dir int, name string, moved *int) error {
 		}
 		for {
 			*moved++
-			err := unix.Renameat2(fd, n, dir, fmt.Sprintf(".hod-rm-%d", *moved), unix.RENAME_NOREPLACE)
+			err := renameNew(fd, n, dir, fmt.Sprintf(".hod-rm-%d", *moved))
 			if err == nil {
 				break
 			}

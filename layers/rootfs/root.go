@@ -35,29 +35,6 @@ func (r *Root) File() *os.File { return r.dir }
 // Close closes the root.
 func (r *Root) Close() error { return r.dir.Close() }
 
-// open resolves a path inside the root.
-func (r *Root) open(path string, flags int, mode uint32) (int, error) {
-	if path == "" {
-		path = "."
-	}
-	if flags&unix.O_CREAT == 0 {
-		mode = 0
-	}
-	how := &unix.OpenHow{
-		Flags: uint64(flags | unix.O_CLOEXEC), Mode: uint64(mode), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	for {
-		fd, err := unix.Openat2(int(r.dir.Fd()), path, how)
-		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
-			continue
-		}
-		if err != nil {
-			return -1, &os.PathError{Op: "open", Path: path, Err: err}
-		}
-		return fd, nil
-	}
-}
-
 // Open opens a file to read. It never waits for the other end of a pipe.
 func (r *Root) Open(path string) (*os.File, error) {
 	return r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -73,39 +50,11 @@ func (r *Root) OpenFile(path string, flags int, mode uint32) (*os.File, error) {
 }
 
 // Stat describes what a path leads to.
-func (r *Root) Stat(path string) (unix.Stat_t, error) { return r.stat(path, unix.O_PATH) }
+func (r *Root) Stat(path string) (unix.Stat_t, error) { return r.stat(path, 0) }
 
 // Lstat describes a path; its last name is not followed.
 func (r *Root) Lstat(path string) (unix.Stat_t, error) {
-	return r.stat(path, unix.O_PATH|unix.O_NOFOLLOW)
-}
-
-func (r *Root) stat(path string, flags int) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	fd, err := r.open(path, flags, 0)
-	if err != nil {
-		return st, err
-	}
-	defer unix.Close(fd)
-	if err := unix.Fstat(fd, &st); err != nil {
-		return st, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return st, nil
-}
-
-// Readlink reads a symbolic link.
-func (r *Root) Readlink(path string) (string, error) {
-	fd, err := r.open(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(fd)
-	buf := make([]byte, 4097)
-	n, err := unix.Readlinkat(fd, "", buf)
-	if err != nil {
-		return "", &os.PathError{Op: "readlink", Path: path, Err: err}
-	}
-	return string(buf[:n]), nil
+	return r.stat(path, unix.O_NOFOLLOW)
 }
 
 // parent opens the folder of a path and gives the last name, which is a plain one.
@@ -121,7 +70,7 @@ func (r *Root) parent(path string) (int, string, error) {
 	if dir == "" {
 		dir = "/"
 	}
-	fd, err := r.open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	fd, err := r.open(dir, enter, 0)
 	return fd, name, err
 }
 
@@ -140,7 +89,7 @@ func (r *Root) in(op, path string, do func(dir int, name string) error) error {
 
 // MkdirAll makes a folder and its missing parents with a mode and an owner; those that are there stay as they are.
 func (r *Root) MkdirAll(path string, mode uint32, uid, gid int) error {
-	if fd, err := r.open(path, unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
+	if fd, err := r.open(path, enter, 0); err == nil {
 		return unix.Close(fd)
 	} else if !errors.Is(err, unix.ENOENT) {
 		return err
@@ -179,11 +128,6 @@ func (r *Root) ReadDir(path string) ([]os.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// Mknod makes a special file, mode with its type.
-func (r *Root) Mknod(path string, mode uint32, dev uint64) error {
-	return r.in("mknod", path, func(d int, n string) error { return unix.Mknodat(d, n, mode, int(dev)) })
-}
-
 // Symlink makes a symbolic link.
 func (r *Root) Symlink(target, path string) error {
 	return r.in("symlink", path, func(d int, n string) error { return unix.Symlinkat(target, d, n) })
@@ -216,14 +160,9 @@ func (r *Root) Remove(path string) error {
 
 // ReadFileLimited reads a regular file of at most limit bytes; anything else is an error, and none of it is waited for.
 func (r *Root) ReadFileLimited(path string, limit int64) ([]byte, error) {
-	probe, err := r.open(path, unix.O_PATH, 0)
+	st, err := r.Stat(path)
 	if err != nil {
 		return nil, err
-	}
-	defer unix.Close(probe)
-	var st unix.Stat_t
-	if err := unix.Fstat(probe, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
