@@ -36,13 +36,21 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if b.plan, err = b.makePlan(ctx); err != nil {
 		return nil, err
 	}
+	if err := b.importCaches(ctx); err != nil {
+		return nil, err
+	}
+	b.startExports(ctx)
 	if err := b.run(ctx); err != nil {
 		return nil, in.recipe.Wrap(err)
 	}
 	if err := b.sums.Save(); err != nil {
 		return nil, err
 	}
-	return b.finish(ctx)
+	res, err := b.finish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return res, b.finishExports(ctx)
 }
 
 // MakePlan plans a build without performing it.
@@ -100,10 +108,14 @@ type build struct {
 	started time.Time
 
 	networks networks
+	imports  []*cache.Imported
+	exports  []export
+	result   map[*plan.Step]bool // steps whose layers are the result's
 
 	mu      sync.Mutex // guards what follows, and the order of events
 	closers []func() error
 	renewed map[string]bool // cache mounts that were emptied
+	noted   map[*plan.Step]noted
 }
 
 func newBuild(o Options, in *input) (*build, error) {

@@ -58,7 +58,33 @@ func (b *build) operation(s *plan.Step) (digest.Digest, error) {
 	if err != nil {
 		return "", fmt.Errorf("describe step: %w", err)
 	}
-	return cache.Operation(plan.Kind(s.Op), string(raw), plan.FormatPlatform(s.Platform), b.created().String()), nil
+	parts := []string{plan.Kind(s.Op), string(raw), plan.FormatPlatform(s.Platform), b.created().String()}
+	if _, ok := s.Op.(plan.Run); ok {
+		parts = append(parts, b.surroundings()...)
+	}
+	return cache.Operation(parts...), nil
+}
+
+// surroundings are the flags of the build that can change what a RUN does: none where they are the defaults.
+func (b *build) surroundings() []string {
+	var parts []string
+	o := b.o.Run
+	if b.o.KeepTimes {
+		parts = append(parts, "times of the files")
+	}
+	if o.Network != "" && o.Network != "default" {
+		parts = append(parts, "network="+o.Network)
+	}
+	for _, h := range o.ExtraHosts {
+		parts = append(parts, "host="+h)
+	}
+	for _, u := range o.Ulimits {
+		parts = append(parts, fmt.Sprintf("ulimit=%v", u))
+	}
+	if o.ShmSize > 0 {
+		parts = append(parts, fmt.Sprintf("shm=%d", o.ShmSize))
+	}
+	return parts
 }
 
 // keys gives a step's fast key, from the fast keys of its inputs and the files that it reads from outside.

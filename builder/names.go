@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 
+	"github.com/hodbuild/hod/builder/cache"
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/plan"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -16,6 +17,8 @@ type (
 	RecipeError = dockerfile.Error
 	// Warning is one finding of the linter.
 	Warning = dockerfile.Warning
+	// CacheFolder is a cache in a folder.
+	CacheFolder = cache.Folder
 	// TargetInfo is one stage that can be built.
 	TargetInfo = plan.TargetInfo
 )

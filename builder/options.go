@@ -43,6 +43,11 @@ type Options struct {
 	Jobs       int      // steps at a time, 0 is one per processor
 	// Run is what RUN steps see.
 	Run RunOptions
+	// CacheFrom and CacheTo are caches of other builds and places for this one's. InlineCache puts that of the image's own
+	// steps into its config.
+	CacheFrom   []CacheSource
+	CacheTo     []CacheTarget
+	InlineCache bool
 	// KeepTimes leaves the times of the context's files in the image.
 	KeepTimes bool
 	// Push sends a name of the store to its registry.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hodbuild/hod/builder/ops"
@@ -17,9 +16,6 @@ import (
 // perform performs one step, whose inputs are done.
 func (b *build) perform(ctx context.Context, s *plan.Step, st *state) error {
 	switch op := s.Op.(type) {
-	case plan.Base:
-		st.chain = op.Chain
-		return b.o.Images.Fetch(ctx, op.Image())
 	case plan.Context:
 		return b.context(ctx, op, st)
 	case plan.Fetch:
@@ -118,6 +114,9 @@ func (b *build) files(ctx context.Context, s *plan.Step) (source.Files, error) {
 	if st.files != nil {
 		return st.files, nil
 	}
+	if err := b.bring(ctx, st); err != nil {
+		return nil, err
+	}
 	v, err := b.o.Store.View(ctx, st.chain)
 	if err != nil {
 		return nil, err
@@ -154,16 +153,16 @@ func (b *build) commit(ctx context.Context, s *plan.Step, st *state, l *ops.Laye
 	if err != nil {
 		return err
 	}
-	st.chain = slices.Clone(below.chain)
+	st.away = below.away
 	if l.Empty() {
+		st.push(below.chain, "")
 		return nil
 	}
 	info, err := b.pack(ctx, l)
 	if err != nil {
 		return err
 	}
-	st.layer = info.DiffID
-	st.chain = append(st.chain, info.DiffID)
+	st.push(below.chain, info.DiffID)
 	return nil
 }
 

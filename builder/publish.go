@@ -72,8 +72,14 @@ func (b *build) store(ctx context.Context, t plan.Target) (*layers.Image, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := b.bring(ctx, st); err != nil {
+		return nil, err
+	}
 	config, err := t.Image.JSON(baseOf(t.Step), func(s *plan.Step) digest.Digest { return b.futures[s].st.layer }, b.created())
 	if err != nil {
+		return nil, err
+	}
+	if config, err = b.inline(t, config, st.chain); err != nil {
 		return nil, err
 	}
 	return b.o.Store.PutImage(ctx, config, st.chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"sync"
 
 	"github.com/hodbuild/hod/builder/ops"
@@ -99,12 +98,10 @@ func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *stat
 	if err != nil {
 		return err
 	}
-	st.chain = slices.Clone(below.chain)
-	if info.DiffID == emptyLayer {
-		return nil // as BuildKit: it changed nothing and makes no layer
+	if st.away = below.away; info.DiffID == emptyLayer {
+		info.DiffID = "" // as BuildKit: it changed nothing and makes no layer
 	}
-	st.layer = info.DiffID
-	st.chain = append(st.chain, info.DiffID)
+	st.push(below.chain, info.DiffID)
 	return nil
 }
 
@@ -168,8 +165,11 @@ func (b *build) renew(id string) bool {
 // mountChain gives a mount's input as layers. Of a tree from outside only what is mounted becomes a layer.
 func (b *build) mountChain(ctx context.Context, in *plan.Step, from string) (layers.Chain, string, error) {
 	st, err := b.need(ctx, in)
-	if err != nil || st.files == nil {
-		return st.chainOrNil(), from, err
+	if err != nil {
+		return nil, "", err
+	}
+	if st.files == nil {
+		return st.chain, from, b.bring(ctx, st)
 	}
 	l, err := ops.Copy{Sources: []ops.Source{{Files: st.files, Path: from, Literal: true, Local: st.local}}, Dest: "/source/"}.
 		Plan(ctx, source.NewTree(), b.opsOptions())
@@ -188,13 +188,6 @@ func (b *build) mountChain(ctx context.Context, in *plan.Step, from string) (lay
 		}
 	}
 	return layers.Chain{info.DiffID}, at, nil
-}
-
-func (st *state) chainOrNil() layers.Chain {
-	if st == nil {
-		return nil
-	}
-	return st.chain
 }
 
 // lines cuts a command's output into lines, of which none is longer than a screen can want.

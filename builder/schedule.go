@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -22,6 +23,7 @@ type state struct {
 	layer digest.Digest // the step's own, empty where it changed nothing
 	files source.Files
 	local bool
+	away  []*bringing // of layers in the chain that may not be in the store yet
 }
 
 // future is the work on one step, which is done at most once and only when somebody needs it.
@@ -73,6 +75,9 @@ func (b *build) need(ctx context.Context, s *plan.Step) (*state, error) {
 
 // resolve finds a step's record or performs it.
 func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
+	if op, ok := s.Op.(plan.Base); ok {
+		return b.base(s, op), nil
+	}
 	if !keyed(s) {
 		return b.work(ctx, s)
 	}
@@ -80,8 +85,13 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st, err := b.recall(ctx, s, fast.op, fast.key); st != nil || err != nil {
-		return st, err
+	st, r, err := b.recall(ctx, s, fast.op, fast.key)
+	if err != nil {
+		return nil, err
+	}
+	if st != nil {
+		b.export(s, fast.op, withKey(*r, fast.key))
+		return st, nil
 	}
 	if err := b.needAll(ctx, s); err != nil {
 		return nil, err
@@ -90,30 +100,51 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st, err := b.recall(ctx, s, fast.op, content.key); st != nil || err != nil {
-		if err == nil { // the next build finds it without looking at the inputs
-			err = b.save(ctx, st, fast, content)
-		}
-		return st, err
+	if st, _, err = b.recall(ctx, s, fast.op, content.key); err != nil {
+		return nil, err
+	}
+	if st != nil { // the next build finds it without looking at the inputs
+		return st, b.save(ctx, s, st, fast, content)
 	}
 	if err := b.explain(s, content); err != nil {
 		return nil, err
 	}
-	st, err := b.work(ctx, s)
-	if err != nil {
+	if err := b.bringAll(ctx, s); err != nil {
 		return nil, err
 	}
-	return st, b.save(ctx, st, fast, content)
+	if st, err = b.work(ctx, s); err != nil {
+		return nil, err
+	}
+	return st, b.save(ctx, s, st, fast, content)
 }
 
 // needAll resolves all that a step builds on, side by side.
 func (b *build) needAll(ctx context.Context, s *plan.Step) error {
+	return b.each(ctx, s, func(ctx context.Context, in *plan.Step) error {
+		st, err := b.need(ctx, in)
+		if err == nil && in == s.Parent { // what was missed once is seldom found by its content: begin with the layers
+			err = b.bring(ctx, st)
+		}
+		return err
+	})
+}
+
+// bringAll makes sure that all layers that a step builds on are in the store.
+func (b *build) bringAll(ctx context.Context, s *plan.Step) error {
+	return b.each(ctx, s, func(ctx context.Context, in *plan.Step) error {
+		st, err := b.need(ctx, in)
+		if err != nil {
+			return err
+		}
+		return b.bring(ctx, st)
+	})
+}
+
+// each calls do for all that a step builds on, side by side.
+func (b *build) each(ctx context.Context, s *plan.Step, do func(context.Context, *plan.Step) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, in := range append(slices.Clone(s.Inputs), s.Parent) {
-		g.Go(func() error {
-			_, err := b.need(ctx, in)
-			return err
-		})
+		g.Go(func() error { return do(ctx, in) })
 	}
 	return g.Wait()
 }
@@ -136,31 +167,50 @@ func (b *build) work(ctx context.Context, s *plan.Step) (*state, error) {
 	return st, nil
 }
 
-// recall gives what the record under a key says, nil when there is none.
-func (b *build) recall(ctx context.Context, s *plan.Step, op, key digest.Digest) (*state, error) {
+// recall gives what the record under a key says, and the record, nil when there is none.
+func (b *build) recall(ctx context.Context, s *plan.Step, op, key digest.Digest) (*state, *cache.Record, error) {
 	if s.NoCache || b.uncacheable(s) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	r, err := b.cache.Find(op, key)
-	if r == nil || err != nil {
-		return nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	var from *cache.Imported
+	if r == nil {
+		if r, from = b.imported(op, key); r == nil {
+			return nil, nil, nil
+		}
 	}
 	below, err := b.need(ctx, s.Parent)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	st := &state{chain: slices.Clone(below.chain), layer: r.Layer}
-	if r.Layer != "" {
-		st.chain = append(st.chain, r.Layer)
+	st := &state{away: slices.Clone(below.away)}
+	st.push(below.chain, r.Layer)
+	if from != nil {
+		st.away = append(st.away, b.fetched(from, op, withKey(*r, key)))
 	}
 	b.tell(Event{Kind: "cached", Step: s, Layer: r.Layer != ""})
-	return st, nil
+	return st, r, nil
 }
 
-// save files what a step left under both keys.
-func (b *build) save(ctx context.Context, st *state, fast, content *keys) error {
-	r := cache.Record{Layer: st.layer, Inputs: content.inputs, Made: b.started}
-	if err := b.cache.Save(ctx, fast.op, r, fast.key, content.key); err != nil {
+// push makes the step's layer, which may be none, the top of a chain.
+func (st *state) push(below layers.Chain, layer digest.Digest) {
+	st.layer, st.chain = layer, slices.Clone(below)
+	if layer != "" {
+		st.chain = append(st.chain, layer)
+	}
+}
+
+// save files what a step left under both keys. A layer that is elsewhere is filed when it comes.
+func (b *build) save(ctx context.Context, s *plan.Step, st *state, fast, content *keys) error {
+	r := cache.Record{Layer: st.layer, Inputs: content.inputs, Made: b.started, Keys: []digest.Digest{fast.key, content.key}}
+	b.export(s, fast.op, r)
+	if _, err := b.o.Store.Layer(st.layer); st.layer != "" && errors.Is(err, layers.ErrNotFound) {
+		return nil
+	}
+	if err := b.cache.Save(ctx, fast.op, r, r.Keys...); err != nil {
 		return fmt.Errorf("remember step: %w", err)
 	}
 	return nil

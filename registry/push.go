@@ -145,14 +145,22 @@ func (s *session) putManifest(ctx context.Context, ref string, d ocispec.Descrip
 	return resp.Body.Close()
 }
 
+// hasBlob asks whether the registry has a blob.
+func (s *session) hasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	resp, err := s.do(ctx, http.MethodHead, s.path("blobs/%s", d.Digest), nil, nil, http.StatusOK, http.StatusNotFound)
+	if err != nil {
+		return false, err
+	}
+	return resp.StatusCode == http.StatusOK, resp.Body.Close()
+}
+
 // pushBlob sends one blob unless the registry has it.
 func (s *session) pushBlob(ctx context.Context, store *layers.Store, d ocispec.Descriptor) error {
-	resp, err := s.do(ctx, http.MethodHead, s.path("blobs/%s", d.Digest), nil, nil, http.StatusOK, http.StatusNotFound)
+	has, err := s.hasBlob(ctx, d)
 	if err != nil {
 		return err
 	}
-	resp.Body.Close()
-	if resp.StatusCode == http.StatusOK {
+	if has {
 		s.c.event(Event{ID: string(d.Digest), Action: "exists", Current: d.Size, Total: d.Size})
 		return nil
 	}

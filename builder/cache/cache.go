@@ -92,9 +92,11 @@ type Record struct {
 	// Layer is the diffID that the step left, "" when it left no layer.
 	Layer digest.Digest `json:"layer,omitempty"`
 	// Packer is the version of the packer that made the layer.
-	Packer string    `json:"packer,omitempty"`
-	Inputs []Input   `json:"inputs"`
-	Made   time.Time `json:"made"`
+	Packer string  `json:"packer,omitempty"`
+	Inputs []Input `json:"inputs"`
+	// Keys are all keys that it is filed under.
+	Keys []digest.Digest `json:"keys,omitempty"`
+	Made time.Time       `json:"made"`
 }
 
 // Store keeps records; *layers.Store is one.

@@ -91,7 +91,7 @@ type Sink interface {
 // Blobs gives a layer's compressed form, made or found; a store does it.
 type Blobs interface {
 	Compressed(ctx context.Context, diffID digest.Digest) (ocispec.Descriptor, error)
-	Open(desc ocispec.Descriptor) (io.ReadCloser, error)
+	Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
 }
 
 // Export writes the cache: all blobs first, then the manifest. It gives back the manifest's descriptor.
@@ -99,17 +99,26 @@ func (p *Portable) Export(ctx context.Context, blobs Blobs, to Sink) (ocispec.De
 	p.Layers = nil
 	p.normalize()
 	for _, d := range p.diffIDs() {
-		desc, err := blobs.Compressed(ctx, d)
+		desc, err := sendLayer(ctx, blobs, to, d)
 		if err != nil {
-			return ocispec.Descriptor{}, fmt.Errorf("export cache: layer %s: %w", d, err)
-		}
-		desc = ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}
-		if err := to.Put(ctx, desc, func() (io.ReadCloser, error) { return blobs.Open(desc) }); err != nil {
-			return ocispec.Descriptor{}, fmt.Errorf("export cache: layer %s: %w", d, err)
+			return ocispec.Descriptor{}, fmt.Errorf("export cache: %w", err)
 		}
 		p.Layers = append(p.Layers, PortableLayer{d, desc})
 	}
 	return p.publish(ctx, to)
+}
+
+// sendLayer puts one layer's blob into the sink.
+func sendLayer(ctx context.Context, blobs Blobs, to Sink, d digest.Digest) (ocispec.Descriptor, error) {
+	desc, err := blobs.Compressed(ctx, d)
+	if err != nil {
+		return desc, fmt.Errorf("layer %s: %w", d, err)
+	}
+	desc = ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}
+	if err := to.Put(ctx, desc, func() (io.ReadCloser, error) { return blobs.Open(ctx, desc) }); err != nil {
+		return desc, fmt.Errorf("layer %s: %w", d, err)
+	}
+	return desc, nil
 }
 
 func (p *Portable) publish(ctx context.Context, to Sink) (ocispec.Descriptor, error) {
@@ -179,25 +188,59 @@ type Imported struct {
 	blobs   map[digest.Digest]ocispec.Descriptor
 }
 
-// Import reads an exported cache's records, or the inline cache of an image.
+// Import reads an exported cache's records, or the inline caches of an image, of which an index may have several.
 func Import(ctx context.Context, from Origin) (*Imported, error) {
 	raw, err := from.Resolve(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("import cache: %w", err)
 	}
-	var m ocispec.Manifest
+	im := &Imported{from: from, records: map[[2]digest.Digest]Record{}, blobs: map[digest.Digest]ocispec.Descriptor{}}
+	found, err := im.read(ctx, raw, true)
+	if err != nil {
+		return nil, fmt.Errorf("import cache: %w", err)
+	}
+	if !found {
+		return nil, fmt.Errorf("import cache: %w", ErrNoCache)
+	}
+	return im, nil
+}
+
+// read takes what a manifest holds, or each manifest of an index, and tells whether there was anything.
+func (im *Imported) read(ctx context.Context, raw []byte, top bool) (bool, error) {
+	var m struct {
+		ocispec.Manifest
+		Manifests []ocispec.Descriptor `json:"manifests"`
+	}
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("import cache: read manifest: %w", err)
+		return false, fmt.Errorf("read manifest: %w", err)
 	}
-	config, err := readBlob(ctx, from, m.Config)
+	if top && m.Manifests != nil {
+		found := false
+		for _, d := range m.Manifests {
+			child, err := readBlob(ctx, im.from, d)
+			if err != nil {
+				return false, err
+			}
+			one, err := im.read(ctx, child, false)
+			if err != nil {
+				return false, err
+			}
+			found = found || one
+		}
+		return found, nil
+	}
+	config, err := readBlob(ctx, im.from, m.Config)
 	if err != nil {
-		return nil, fmt.Errorf("import cache: %w", err)
+		return false, err
 	}
-	p, err := readPortable(config, m)
+	p, err := readPortable(config, m.Manifest)
+	if errors.Is(err, ErrNoCache) {
+		return false, nil
+	}
 	if err != nil {
-		return nil, fmt.Errorf("import cache: %w", err)
+		return false, err
 	}
-	return p.imported(from)
+	return true, im.take(p)
 }
 
 func readPortable(config []byte, m ocispec.Manifest) (*Portable, error) {
@@ -230,15 +273,14 @@ func readPortable(config []byte, m ocispec.Manifest) (*Portable, error) {
 	return &p, nil
 }
 
-// imported checks all that a stranger may have written, and makes it findable.
-func (p *Portable) imported(from Origin) (*Imported, error) {
+// take checks all that a stranger may have written, and makes it findable.
+func (im *Imported) take(p *Portable) error {
 	if p.Version != Version {
-		return nil, fmt.Errorf("import cache: its version is %q, ours is %q", p.Version, Version)
+		return fmt.Errorf("its version is %q, ours is %q", p.Version, Version)
 	}
-	im := &Imported{from: from, records: map[[2]digest.Digest]Record{}, blobs: map[digest.Digest]ocispec.Descriptor{}}
 	for _, l := range p.Layers {
 		if err := errors.Join(l.DiffID.Validate(), l.Blob.Digest.Validate()); err != nil || l.Blob.Size < 0 {
-			return nil, fmt.Errorf("import cache: layer %.80q: invalid", l.DiffID)
+			return fmt.Errorf("layer %.80q: invalid", l.DiffID)
 		}
 		im.blobs[l.DiffID] = l.Blob
 	}
@@ -247,10 +289,10 @@ func (p *Portable) imported(from Origin) (*Imported, error) {
 			continue // a layer without a blob cannot be used
 		}
 		for _, key := range s.Keys {
-			im.records[[2]digest.Digest{s.Operation, key}] = Record{Layer: s.Layer, Packer: s.Packer}
+			im.records[[2]digest.Digest{s.Operation, key}] = Record{Layer: s.Layer, Packer: s.Packer, Keys: s.Keys}
 		}
 	}
-	return im, nil
+	return nil
 }
 
 // Find gives the record under a key, nil when there is none.

@@ -26,7 +26,7 @@ func (p plainBlobs) Compressed(_ context.Context, d digest.Digest) (ocispec.Desc
 	return descriptor(ocispec.MediaTypeImageLayer, data), nil
 }
 
-func (p plainBlobs) Open(desc ocispec.Descriptor) (io.ReadCloser, error) {
+func (p plainBlobs) Open(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(p[desc.Digest])), nil
 }
 

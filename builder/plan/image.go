@@ -160,7 +160,7 @@ func (img *Image) JSON(base []digest.Digest, layer func(*Step) digest.Digest, cr
 		"os.version": img.Platform.OSVersion, "author": img.Author, "created": created, "config": config,
 		"history": history, "rootfs": map[string]any{"type": "layers", "diff_ids": ids},
 	}
-	for _, name := range []string{"container", "container_config", "docker_version", "id", "parent", "moby.buildkit.buildinfo.v1", "moby.buildkit.cache.v0"} {
+	for _, name := range []string{"container", "container_config", "docker_version", "id", "parent", "moby.buildkit.buildinfo.v1", "moby.buildkit.cache.v0", "hod.cache.v1"} {
 		delete(top, name) // says how and where the base was built, not what it is
 	}
 	for name, value := range set {

@@ -17,7 +17,7 @@ func buildCommand() *cli.Command {
 		Name:      "build",
 		Usage:     "Build an image from a recipe (Dockerfile)",
 		ArgsUsage: "[FLAGS] PATH|URL|-",
-		Flags: append(buildRunFlags(), []cli.Flag{
+		Flags: append(append(buildRunFlags(), buildCacheFlags()...), []cli.Flag{
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the recipe: a file, or - for standard input"},
 			&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name of the image, any number"},
 			&cli.StringSliceFlag{Name: "build-arg", Usage: "NAME=VALUE, or NAME to take it from the environment"},
@@ -128,6 +128,9 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 		}
 	}
 	if err := buildOutputs(c, s, &o); err != nil {
+		return o, err
+	}
+	if err := buildCaches(c, s, &o); err != nil {
 		return o, err
 	}
 	if o.Run, err = buildRunOptions(c); err != nil {

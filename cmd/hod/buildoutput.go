@@ -9,7 +9,6 @@ import (
 
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/layers"
-	"github.com/hodbuild/hod/layers/compress"
 	"github.com/hodbuild/hod/registry"
 	"github.com/urfave/cli/v2"
 )
@@ -77,9 +76,9 @@ func annotate(out *builder.Output, level, name, value string) error {
 // outputReader reads one --output.
 type outputReader struct {
 	builder.Output
-	names []string
-	tar   string
-	level string // of compression
+	names              []string
+	tar                string
+	compression, level string
 }
 
 func (r *outputReader) read(spec string) error {
@@ -129,10 +128,7 @@ func (r *outputReader) attribute(key, value string) error {
 	case "tar":
 		r.tar = value
 	case "compression":
-		r.Form.Compression.Algorithm = compress.Algorithm(value)
-		if value == "uncompressed" {
-			r.Form.Compression.Algorithm = compress.None
-		}
+		r.compression = value
 	case "compression-level":
 		r.level = value
 	case "source-date-epoch":
@@ -174,15 +170,9 @@ func (r *outputReader) flag(key, value string) error {
 
 // finish brings the attributes together.
 func (r *outputReader) finish() error {
-	if r.level != "" {
-		n, err := strconv.Atoi(r.level)
-		if err != nil {
-			return fmt.Errorf("compression-level %q is not a number", r.level)
-		}
-		r.Form.Compression.Level = n
-		if r.Form.Compression.Algorithm == "" {
-			r.Form.Compression.Algorithm = compress.Gzip
-		}
+	var err error
+	if r.Form.Compression, err = readCompression(r.compression, r.level); err != nil {
+		return err
 	}
 	switch r.Type {
 	case "registry":
