@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,29 +13,74 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adopt makes the top the layer's tree, by renaming it. Before, it is made equal
-// to what unpacking the layer's tar would give, except that the files keep the
-// times that they have: the next step must see which is newer.
-func (n *Snapshot) adopt(ctx context.Context, d digest.Digest, index *diff.Index, o diff.PackOptions) error {
+// errDependent says that a top's tree would depend on what lies below it.
+var errDependent = errors.New("the top is not self-contained")
+
+// adopt makes the top a layer that is nothing but its tree, by renaming it. The
+// tar is made of it when somebody wants it. Before, the top is made equal to what
+// unpacking that tar would give, except that the files keep the times that they
+// have: the next step must see which is newer.
+func (n *Snapshot) adopt(ctx context.Context, o diff.PackOptions) (LayerInfo, error) {
+	h := digest.Canonical.Hash()
+	index, err := n.ReadTop(ctx, h, o)
+	if err != nil {
+		return LayerInfo{}, err
+	}
+	if !index.SelfContained {
+		return LayerInfo{}, errDependent
+	}
+	d := digest.NewDigest(digest.Canonical, h)
+	if err := n.s.hold(d); err != nil {
+		return LayerInfo{}, err
+	}
+	if n.s.whole(d) { // there already, in whatever form
+		return n.s.layer(d)
+	}
+	wrapper, err := n.seal(ctx, index, o)
+	if err == nil {
+		err = n.s.publish(wrapper, "trees", d, false)
+	}
+	if err != nil {
+		return LayerInfo{}, fmt.Errorf("seal tree of layer %s: %w", d, err)
+	}
+	return n.s.treeLayer(d, index, o)
+}
+
+// treeLayer publishes the record of a layer whose tree is there.
+func (s *Store) treeLayer(d digest.Digest, index *diff.Index, o diff.PackOptions) (LayerInfo, error) {
+	dir, err := s.temp()
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return LayerInfo{}, err
+	}
+	lo := LayerOptions{Packed: diff.PackerVersion, SelfContained: true, marks: o.MarkTime().Unix()}
+	lo.Index = func() ([]byte, error) { return encodeIndex(index) }
+	if err := s.publishLayer(dir, d, index.Size, lo); err != nil {
+		return LayerInfo{}, errors.Join(err, s.throw(dir))
+	}
+	return s.layer(d)
+}
+
+// seal takes the top away and makes it a tree in a folder of its own.
+func (n *Snapshot) seal(ctx context.Context, index *diff.Index, o diff.PackOptions) (string, error) {
 	wrapper, err := n.s.temp()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := os.Mkdir(wrapper, 0o700); err != nil {
-		return err
+		return "", err
 	}
 	top := filepath.Join(wrapper, treeRoot)
 	if err := os.Rename(n.mount.Upper, top); err != nil {
-		return err
+		return "", err
 	}
 	sealed := sealer{ctx: ctx, index: index, prefix: "trusted.overlay."}
 	if o.UserXattr {
 		sealed.prefix = "user.overlay."
 	}
-	if err := sealed.open(top); err != nil {
-		return fmt.Errorf("seal tree of layer %s: %w", d, err)
-	}
-	return n.s.publish(wrapper, "trees", d, false)
+	return wrapper, sealed.open(top)
 }
 
 // sealer takes from a top what its layer does not have: entries that equal the

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hodbuild/hod/layers/diff"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -114,7 +115,7 @@ func (c *checker) hash(ctx context.Context, path string, alg digest.Algorithm) (
 func (c *checker) layers(ctx context.Context) error {
 	return c.each(ctx, "layers", func(o candidate) error {
 		c.r.Layers++
-		if err := c.tar(ctx, o); err != nil {
+		if err := errors.Join(c.tar(ctx, o), c.tree(ctx, o)); err != nil {
 			return err
 		}
 		raw, err := os.ReadFile(filepath.Join(o.path, "info"))
@@ -145,15 +146,62 @@ func (c *checker) tar(ctx context.Context, o candidate) error {
 	return c.found("layer "+string(o.d), "its tar has digest "+string(got), "build the image again", func() error { return c.s.throw(path) })
 }
 
+// tree checks the shared tree of a layer against its index. One that is the only
+// form of a layer takes the layer with it.
+func (c *checker) tree(ctx context.Context, o candidate) error {
+	root, err := c.s.openTree(o.d)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	l, err := openLayerDir(o.path, o.d)
+	if err != nil {
+		return skipMissing(err)
+	}
+	defer l.Close()
+	x, err := l.index()
+	if err != nil {
+		return skipMissing(err)
+	}
+	n, what, err := diff.CheckTree(ctx, x, root)
+	c.r.Bytes += n
+	if err != nil || what == "" || !c.s.has(o.path) {
+		return err
+	}
+	return c.found("layer "+string(o.d), "its tree has changed: "+what, "pull or build the image again", func() error { return c.s.dropTree(o.d) })
+}
+
+// dropTree throws a damaged tree away.
+func (s *Store) dropTree(d digest.Digest) error {
+	path, _, err := s.find("trees", d)
+	if err != nil {
+		return skipMissing(err)
+	}
+	return s.throw(path)
+}
+
+// skipMissing is for what another process may have removed meanwhile.
+func skipMissing(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
 // whole tells whether a layer can be had in some form.
 func (s *Store) whole(d digest.Digest) bool {
-	if _, _, err := s.find("layers", d); err != nil {
+	l, err := s.openLayer(d)
+	if err != nil {
 		return false
 	}
-	if s.hasTree(d) || s.remakeable(d) {
+	defer l.Close()
+	if l.has("tar") || s.hasTree(d) {
 		return true
 	}
-	forms, err := s.forms(d)
+	forms, err := l.forms()
 	for _, f := range forms {
 		if _, _, ferr := s.find("blobs", f.Descriptor.Digest); ferr == nil && err == nil {
 			return true

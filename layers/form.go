@@ -1,22 +1,23 @@
 package layers
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"time"
 
 	"github.com/hodbuild/hod/layers/compress"
+	"github.com/hodbuild/hod/layers/diff"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// OpenTar reads the tar of a layer from whichever form there is: the tar, or a
-// compressed blob. The last Read fails
-// with a *DigestError instead of io.EOF when the bytes are not the layer's, so
-// who stops early has verified nothing.
+// OpenTar reads the tar of a layer from whichever form there is: the tar, a
+// compressed blob, or the tree if our packer made it. The last Read fails with a
+// *DigestError instead of io.EOF when the bytes are not the layer's, so who stops
+// early has verified nothing.
 func (s *Store) OpenTar(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
 	r, err := s.openTar(ctx, diffID)
 	if err != nil {
@@ -29,18 +30,16 @@ func (s *Store) openTar(ctx context.Context, diffID digest.Digest) (io.ReadClose
 	if err := errors.Join(s.hold(diffID), ctx.Err()); err != nil {
 		return nil, err
 	}
-	dir, _, err := s.find("layers", diffID)
+	l, err := s.openLayer(diffID)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(dir, "tar"))
-	if err == nil {
-		return f, nil
+	defer l.Close()
+	f, err := l.open("tar")
+	if err == nil || !errors.Is(err, ErrNotFound) {
+		return f, err
 	}
-	if ignoreMissing(err) != nil {
-		return nil, err
-	}
-	forms, err := s.forms(diffID)
+	forms, err := l.forms()
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +49,36 @@ func (s *Store) openTar(ctx context.Context, diffID digest.Digest) (io.ReadClose
 			return r, err
 		}
 	}
-	return nil, ErrNotFound
+	return s.openTreeTar(ctx, l)
+}
+
+// openTreeTar packs the tree of a layer that our packer made, as it was packed
+// the first time.
+func (s *Store) openTreeTar(ctx context.Context, l *layerDir) (io.ReadCloser, error) {
+	var rec layerRecord
+	if err := l.read("info", &rec); err != nil {
+		return nil, err
+	}
+	if rec.Packed != diff.PackerVersion {
+		return nil, ErrNotFound
+	}
+	index, err := l.index()
+	if err != nil {
+		return nil, err
+	}
+	root, err := s.openTree(l.d)
+	if err != nil {
+		return nil, err
+	}
+	r, w := io.Pipe()
+	go func() {
+		defer root.Close()
+		b := bufio.NewWriterSize(w, 256<<10)
+		open := func(e diff.Entry) (io.ReadCloser, error) { return openBeneath(root, e.Path) }
+		err := diff.Repack(ctx, index, open, time.Unix(rec.Marks, 0), b)
+		w.CloseWithError(errors.Join(err, b.Flush()))
+	}()
+	return r, nil
 }
 
 // openForm decompresses a blob, which is itself verified as it is read.

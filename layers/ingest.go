@@ -103,10 +103,11 @@ func (s *Store) ingest(ctx context.Context, desc ocispec.Descriptor, r io.Reader
 	if _, err := blob.Commit(ctx); err != nil {
 		return LayerInfo{}, err
 	}
-	if err := u.commit(got, tar.n); err != nil {
+	form := formRecord{Descriptor: plain(desc)}
+	if err := u.commit(got, tar.n, form); err != nil {
 		return LayerInfo{}, err
 	}
-	if err := s.addForm(got, formRecord{Descriptor: plain(desc)}); err != nil {
+	if err := s.addForm(got, form); err != nil { // to the equal layer that was there before
 		return LayerInfo{}, err
 	}
 	return s.Layer(got)

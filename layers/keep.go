@@ -90,11 +90,68 @@ func (s *Store) keepLayer(ctx context.Context, d digest.Digest) error {
 		}
 		sourced = sourced || err == nil
 	}
+	if !sourced && !info.HasTar && info.HasTree && info.Packed != "" {
+		if err := s.keep("trees", d, syncTree); err != nil {
+			return fmt.Errorf("keep tree of layer %s: %w", d, err)
+		}
+		sourced = true
+	}
 	if !sourced && !info.HasTar {
 		return fmt.Errorf("keep layer %s: no form of it is left: %w", d, ErrNotFound)
 	}
 	if err := s.keep("layers", d, syncFolder); err != nil {
 		return fmt.Errorf("keep layer %s: %w", d, err)
+	}
+	return nil
+}
+
+// syncFew is how many files are synced one by one: beyond, one call for the whole
+// file system is cheaper, whatever else it has to write.
+const syncFew = 128
+
+// syncTree makes a tree durable: contents, and the names in all its folders.
+func syncTree(path string) error {
+	paths, err := syncable(path)
+	if err != nil {
+		return err
+	}
+	if len(paths) > syncFew {
+		return syncAll(path)
+	}
+	for i := len(paths) - 1; i >= 0; i-- { // folders after what is in them
+		if err := syncFile(paths[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncable lists the files and folders of a tree until they are too many.
+func syncable(root string) ([]string, error) {
+	var paths []string
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() || e.Type().IsRegular() {
+			paths = append(paths, path)
+		}
+		if len(paths) > syncFew {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return paths, err
+}
+
+func syncAll(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync the file system of %q: %w", path, err)
 	}
 	return nil
 }

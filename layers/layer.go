@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/opencontainers/go-digest"
@@ -49,6 +47,8 @@ type layerRecord struct {
 	Size          int64  `json:"size"`
 	Packed        string `json:"packed,omitempty"`
 	SelfContained bool   `json:"selfContained"`
+	// Marks is the time of the whiteouts in a tar that is made from the tree: neither tree nor index says it.
+	Marks int64 `json:"marks,omitempty"`
 }
 
 // formRecord is a file "blob-…" of a layer's folder: a compressed form.
@@ -70,19 +70,18 @@ func (s *Store) layer(diffID digest.Digest) (LayerInfo, error) {
 	if err := s.hold(diffID); err != nil {
 		return LayerInfo{}, err
 	}
-	var rec layerRecord
-	if err := s.readLayerFile(diffID, "info", &rec); err != nil {
-		return LayerInfo{}, err
-	}
-	info := LayerInfo{DiffID: diffID, Size: rec.Size, Packed: rec.Packed, SelfContained: rec.SelfContained}
-	dir, _, err := s.find("layers", diffID)
+	l, err := s.openLayer(diffID)
 	if err != nil {
 		return LayerInfo{}, err
 	}
-	info.HasTar = s.has(filepath.Join(dir, "tar"))
-	_, _, terr := s.find("trees", diffID)
-	info.HasTree = terr == nil
-	forms, err := s.forms(diffID)
+	defer l.Close()
+	var rec layerRecord
+	if err := l.read("info", &rec); err != nil {
+		return LayerInfo{}, err
+	}
+	info := LayerInfo{DiffID: diffID, Size: rec.Size, Packed: rec.Packed, SelfContained: rec.SelfContained}
+	info.HasTar, info.HasTree = l.has("tar"), s.hasTree(diffID)
+	forms, err := l.forms()
 	for _, f := range forms {
 		if f.Compressor == "" {
 			info.Blobs = append([]ocispec.Descriptor{f.Descriptor}, info.Blobs...)
@@ -93,61 +92,8 @@ func (s *Store) layer(diffID digest.Digest) (LayerInfo, error) {
 	return info, err
 }
 
-// readLayerFile reads a record of a layer's folder from whichever shelf has it.
-func (s *Store) readLayerFile(diffID digest.Digest, name string, into any) error {
-	var data []byte
-	for range 2 { // the folder may change shelves in between
-		dir, _, err := s.find("layers", diffID)
-		if err != nil {
-			return err
-		}
-		data, err = readRecord(filepath.Join(dir, name))
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, ErrNotFound) {
-			return err
-		}
-	}
-	if data == nil {
-		return ErrNotFound
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("read %s of layer %s: %w: %w", name, diffID, errDamaged, err)
-	}
-	return nil
-}
-
 // errDamaged says that a record cannot be read.
 var errDamaged = errors.New("it is damaged")
-
-// forms lists the compressed forms that a layer is known by.
-func (s *Store) forms(diffID digest.Digest) ([]formRecord, error) {
-	dir, _, err := s.find("layers", diffID)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var forms []formRecord
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "blob-") {
-			continue
-		}
-		var f formRecord
-		err := s.readLayerFile(diffID, e.Name(), &f)
-		if errors.Is(err, ErrNotFound) || errors.Is(err, errDamaged) {
-			continue // a form is one of several: fsck tells when none is left
-		}
-		if err != nil {
-			return nil, err
-		}
-		forms = append(forms, f)
-	}
-	return forms, nil
-}
 
 // addForm remembers a compressed form of a layer.
 func (s *Store) addForm(diffID digest.Digest, f formRecord) error {
@@ -155,8 +101,11 @@ func (s *Store) addForm(diffID digest.Digest, f formRecord) error {
 	if err != nil {
 		return err
 	}
-	return s.writeLayerFile(diffID, "blob-"+f.Descriptor.Digest.Encoded(), data)
+	return s.writeLayerFile(diffID, f.name(), data)
 }
+
+// name is the form's file in its layer's folder.
+func (f formRecord) name() string { return "blob-" + f.Descriptor.Digest.Encoded() }
 
 // LayerWriter takes the canonical tar of one layer, as our packer writes it.
 type LayerWriter struct {
@@ -175,6 +124,9 @@ type LayerOptions struct {
 	SelfContained bool
 	// Index, if set, is called by Commit for the bytes of the layer's index.
 	Index func() ([]byte, error)
+
+	forms []formRecord // that it came in
+	marks int64        // layerRecord.Marks
 }
 
 // Write appends bytes of the tar.
@@ -223,7 +175,7 @@ func (w *LayerWriter) commit(ctx context.Context) (LayerInfo, error) {
 }
 
 // publishLayer finishes a folder under tmp/ and renames it to be the layer's.
-// Of two equal layers the first stays, unless it has no tar and ours has.
+// Of two equal layers the first stays, unless no form of it is left.
 func (s *Store) publishLayer(dir string, d digest.Digest, size int64, o LayerOptions) error {
 	if err := s.hold(d); err != nil {
 		return err
@@ -237,17 +189,33 @@ func (s *Store) publishLayer(dir string, d digest.Digest, size int64, o LayerOpt
 			return err
 		}
 	}
-	info, err := json.Marshal(layerRecord{Size: size, Packed: o.Packed, SelfContained: o.SelfContained})
+	rec := layerRecord{Size: size, Packed: o.Packed, SelfContained: o.SelfContained, Marks: o.marks}
+	if err := writeJSON(filepath.Join(dir, "info"), rec); err != nil {
+		return err
+	}
+	for _, f := range o.forms {
+		if err := writeJSON(filepath.Join(dir, f.name()), f); err != nil {
+			return err
+		}
+	}
+	path, _, err := s.find("layers", d)
+	if err == nil && s.whole(d) {
+		return s.throw(dir)
+	}
+	if err == nil {
+		if err := s.throw(path); err != nil {
+			return err
+		}
+	}
+	return s.publish(dir, "layers", d, false)
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "info"), info, 0o600); err != nil {
-		return err
-	}
-	if _, _, err := s.find("layers", d); err == nil {
-		return s.throw(dir)
-	}
-	return s.publish(dir, "layers", d, false)
+	return os.WriteFile(path, data, 0o600)
 }
 
 // Close gives up what was not committed.

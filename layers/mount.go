@@ -5,25 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/snapshot"
 	"golang.org/x/sys/unix"
 )
+
+// IDRange maps Count ids from Inside a user namespace to Outside of it.
+type IDRange = snapshot.IDRange
 
 // MountOptions of Mount.
 type MountOptions struct {
 	// Writable gives the snapshot a top of its own.
 	Writable bool
-	// Dir is where upper and work lie; it is on the store's file system and stays
-	// the caller's. Empty means a place in the store that Close clears away.
+	// Dir is where the top lies; it is on the store's file system and stays the
+	// caller's. Empty means a place in the store that Close clears away.
 	Dir string
+	// UIDs and GIDs show the owners on disk through a map; none: as they are.
+	UIDs, GIDs []IDRange
+	// Volatile gives up syncing the top: it is made again after a power cut.
+	Volatile bool
 }
 
-// Snapshot is a chain ready to be mounted, with or without a writable top.
+// Snapshot is a chain shown as one tree, with or without a writable top.
 type Snapshot struct {
 	s     *Store
 	chain Chain
@@ -33,9 +42,9 @@ type Snapshot struct {
 	own   bool // dir is ours
 }
 
-// Mount makes a snapshot of a chain, unpacking the layers that have no tree. It
-// makes no mount itself: [Snapshot.Root] says which one to make. The chain is
-// held until the store is closed.
+// Mount makes a snapshot of a chain, unpacking the layers that have no tree. As
+// root it makes the mount, attached nowhere; else it describes the mount, to be
+// made inside a user namespace. The chain is held until the store is closed.
 func (s *Store) Mount(ctx context.Context, chain Chain, o MountOptions) (*Snapshot, error) {
 	snap := &Snapshot{s: s, chain: chain, dir: o.Dir, own: o.Dir == ""}
 	if err := snap.prepare(ctx, o); err != nil {
@@ -44,19 +53,21 @@ func (s *Store) Mount(ctx context.Context, chain Chain, o MountOptions) (*Snapsh
 	return snap, nil
 }
 
-func (n *Snapshot) prepare(ctx context.Context, o MountOptions) error {
-	n.mount.Type = "overlay"
-	for i := len(n.chain) - 1; i >= 0; i-- { // the uppermost first
-		tree, err := n.s.treeOf(ctx, n.chain, i)
+// Trees makes sure that every layer of the chain has its tree and returns their
+// folders, the uppermost first. They are held until the store is closed.
+func (s *Store) Trees(ctx context.Context, chain Chain) ([]string, error) {
+	trees := make([]string, len(chain))
+	for i := range chain {
+		dir, err := s.treeOf(ctx, chain, i)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("unpack layer %s: %w", chain[i], err)
 		}
-		n.trees = append(n.trees, tree)
-		// The kernel refuses a folder that is there twice, and of equal layers the uppermost says all.
-		if !slices.Contains(n.mount.Lower, tree) {
-			n.mount.Lower = append(n.mount.Lower, tree)
-		}
+		trees[len(chain)-1-i] = dir
 	}
+	return trees, nil
+}
+
+func (n *Snapshot) prepare(ctx context.Context, o MountOptions) error {
 	if n.own {
 		var err error
 		if n.dir, err = n.s.temp(); err != nil {
@@ -66,22 +77,46 @@ func (n *Snapshot) prepare(ctx context.Context, o MountOptions) error {
 			return err
 		}
 	}
+	for try := 0; ; try++ {
+		err := n.overlay(ctx, o)
+		// The tree of a layer of ours changes shelves when an image first names it.
+		if !errors.Is(err, fs.ErrNotExist) || try == 3 {
+			return err
+		}
+	}
+}
+
+func (n *Snapshot) overlay(ctx context.Context, o MountOptions) error {
+	var err error
+	if n.trees, err = n.s.Trees(ctx, n.chain); err != nil {
+		return err
+	}
+	so := snapshot.Options{UIDs: o.UIDs, GIDs: o.GIDs, Volatile: o.Volatile}
+	for _, tree := range n.trees {
+		// The kernel refuses a folder that is there twice, and of equal layers the uppermost says all.
+		if !slices.Contains(so.Lower, tree) {
+			so.Lower = append(so.Lower, tree)
+		}
+	}
 	// An overlay needs a lower folder, and without a top it needs two.
-	if len(n.mount.Lower) == 0 || !o.Writable && len(n.mount.Lower) == 1 {
+	if len(so.Lower) == 0 || !o.Writable && len(so.Lower) == 1 {
 		empty := filepath.Join(n.dir, "empty")
 		if err := makeDir(empty, 0o755); err != nil {
 			return err
 		}
-		n.mount.Lower = append(n.mount.Lower, empty)
+		so.Lower = append(so.Lower, empty)
 	}
-	if !o.Writable {
-		return nil
+	if o.Writable {
+		so.Upper, so.Work = filepath.Join(n.dir, "upper"), filepath.Join(n.dir, "work")
+		if err := makeDir(so.Work, 0o700); err != nil {
+			return err
+		}
+		if err := likeRoot(so.Upper, so.Lower[0]); err != nil {
+			return err
+		}
 	}
-	n.mount.Upper, n.mount.Work = filepath.Join(n.dir, "upper"), filepath.Join(n.dir, "work")
-	if err := makeDir(n.mount.Work, 0o700); err != nil {
-		return err
-	}
-	return likeRoot(n.mount.Upper, n.mount.Lower[0])
+	n.mount, err = snapshot.Overlay(so)
+	return err
 }
 
 func makeDir(path string, perm os.FileMode) error {
@@ -112,7 +147,7 @@ func likeRoot(upper, lower string) error {
 	return unix.Chmod(upper, st.Mode&0o7777)
 }
 
-// Root is the mount to make.
+// Root is the mount; it belongs to the snapshot.
 func (n *Snapshot) Root() rootfs.Mount { return n.mount }
 
 // Trees are the folders of the chain's layers, from the top down.
@@ -127,10 +162,10 @@ func (n *Snapshot) Chain() Chain { return n.chain }
 // View shows the chain without its top.
 func (n *Snapshot) View(ctx context.Context) (*diff.View, error) { return n.s.View(ctx, n.chain) }
 
-// Commit makes a layer of what was written. The mount is gone by then. The layer
-// is durable once PutImage names it; a top with no change is the empty layer.
-// The top becomes the layer's tree when it is in the store, and then the
-// snapshot is used up: Close is what remains.
+// Commit makes a layer of what was written; nobody writes any more. The layer is
+// durable once PutImage names it; a top with no change is the empty layer. A top
+// that lies in the store becomes the layer's tree, and then the snapshot is used
+// up: Close is what remains.
 func (n *Snapshot) Commit(ctx context.Context, o diff.PackOptions) (LayerInfo, error) {
 	info, err := n.commit(ctx, o)
 	if err != nil {
@@ -143,34 +178,45 @@ func (n *Snapshot) commit(ctx context.Context, o diff.PackOptions) (LayerInfo, e
 	if n.mount.Upper == "" {
 		return LayerInfo{}, fmt.Errorf("it is read-only")
 	}
+	if err := n.unmount(); err != nil {
+		return LayerInfo{}, err
+	}
 	if os.Geteuid() != 0 { // one owner on disk, and no right to trusted attributes
 		o.UserXattr, o.SingleID = true, true
 	}
-	below, err := n.View(ctx)
-	if err != nil {
-		return LayerInfo{}, err
+	if n.own {
+		info, err := n.adopt(ctx, o)
+		if !errors.Is(err, errDependent) {
+			return info, err
+		}
 	}
 	w, err := n.s.CreateLayer(LayerOptions{})
 	if err != nil {
 		return LayerInfo{}, err
 	}
 	defer w.Close()
-	index, err := diff.PackUpper(ctx, n.mount.Upper, below, w, o)
+	index, err := n.ReadTop(ctx, w, o)
 	if err != nil {
 		return LayerInfo{}, err
 	}
 	w.o.SelfContained = index.SelfContained
 	w.o.Index = func() ([]byte, error) { return encodeIndex(index) }
-	info, err := w.commit(ctx)
-	if err != nil || !n.own || !info.SelfContained || info.HasTree {
-		return info, err
-	}
-	return info, n.adopt(ctx, info.DiffID, index, o)
+	return w.commit(ctx)
+}
+
+// unmount gives up our own descriptor of the mount.
+func (n *Snapshot) unmount() error {
+	err := n.mount.Close()
+	n.mount.Detached = nil
+	return err
 }
 
 // Close clears away what belongs to the snapshot, unless the caller gave the
 // folder.
 func (n *Snapshot) Close() error {
+	if err := n.unmount(); err != nil {
+		return fmt.Errorf("close snapshot: %w", err)
+	}
 	if !n.own || n.dir == "" {
 		return nil
 	}

@@ -1,7 +1,9 @@
 package layers
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,12 +19,8 @@ import (
 func mountAt(t *testing.T, snap *Snapshot) string {
 	t.Helper()
 	dir, m := t.TempDir(), snap.Root()
-	opts := "redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(m.Lower, ":")
-	if m.Upper != "" {
-		opts += ",upperdir=" + m.Upper + ",workdir=" + m.Work
-	}
-	if err := unix.Mount("overlay", dir, "overlay", 0, opts); err != nil {
-		t.Skipf("this machine mounts no overlay: %v", err)
+	if err := unix.MoveMount(int(m.Detached.Fd()), "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
@@ -37,7 +35,7 @@ func listing(t *testing.T, dir string) string {
 	return string(out)
 }
 
-// A top becomes a tree, and unpacking its tar gives the same.
+// A top becomes a tree and is kept as nothing else: its tar is made of it, and unpacking that gives the same tree.
 func TestCommitAdopts(t *testing.T) {
 	needRoot(t)
 	ctx, s := context.Background(), testStoreOn(t, t.TempDir())
@@ -48,7 +46,7 @@ func TestCommitAdopts(t *testing.T) {
 	}
 	defer snap.Close()
 	at := mountAt(t, snap)
-	script := "rm d/gone; touch d/same; rm -r e; mkdir e; echo new >e/new; ln e/new e/twin; ln -s ../f d/link; mkdir -p x/y; chmod 1777 x; chown 33:44 x/y; echo t >tmp; rm tmp; mkfifo p"
+	script := "rm d/gone; touch d/same; rm -r e; mkdir e; echo new >e/new; ln e/new e/twin; ln -s ../f d/link; mkdir -p x/y; chmod 1777 x; chown 33:44 x/y; echo t >tmp; rm tmp; mkfifo p; truncate -s 5M hole"
 	if out, err := exec.Command("sh", "-c", "cd "+at+" && "+script).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v", out, err)
 	}
@@ -57,10 +55,10 @@ func TestCommitAdopts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !info.HasTar || info.Packed == "" {
+	if info.HasTar || !info.HasTree || info.Packed == "" {
 		t.Fatalf("%+v", info)
 	}
-	see := func() string {
+	see := func(s *Store) (merged, tree string) {
 		both, err := s.Mount(ctx, Chain{base, info.DiffID}, MountOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -68,23 +66,23 @@ func TestCommitAdopts(t *testing.T) {
 		defer both.Close()
 		at := mountAt(t, both)
 		defer unix.Unmount(at, 0)
-		return listing(t, at)
+		return listing(t, at), listing(t, both.Trees()[0])
 	}
-	adopted := see()
-	path, _, err := s.find("trees", info.DiffID)
+	adopted, top := see(s)
+	r, err := s.OpenTar(ctx, info.DiffID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw := listing(t, filepath.Join(path, treeRoot))
-	if err := s.throw(path); err != nil {
-		t.Fatal(err)
+	raw, err := io.ReadAll(r)
+	if err != nil || int64(len(raw)) != info.Size {
+		t.Fatalf("%d bytes of tar, want %d: %v", len(raw), info.Size, err)
 	}
-	if unpacked := see(); unpacked != adopted {
-		t.Fatalf("the top shows\n%s\nits tar gives\n%s", adopted, unpacked)
-	}
-	path, _, _ = s.find("trees", info.DiffID)
-	if made := listing(t, filepath.Join(path, treeRoot)); made != raw {
-		t.Fatalf("the top was\n%s\nits tar gives\n%s", raw, made)
+	r.Close()
+	other := testStoreOn(t, t.TempDir())
+	testLayerOf(t, other, tarOf(t, "d/", "d/gone=1", "d/same=2", "e/", "e/old=3", "f=4"))
+	testLayerOf(t, other, raw)
+	if merged, tree := see(other); merged != adopted || tree != top {
+		t.Fatalf("the top shows\n%s\nits tar gives\n%s\nthe top was\n%s\nits tar gives\n%s", adopted, merged, top, tree)
 	}
 	if strings.Contains(adopted, "gone") || strings.Contains(adopted, "old") || !strings.Contains(adopted, "./x/y d 755 33:44") {
 		t.Fatal(adopted)
@@ -122,4 +120,41 @@ func testStoreOn(t *testing.T, dir string) *Store { return reopen(t, filepath.Jo
 func testLayerOf(t *testing.T, s *Store, raw []byte) digest.Digest {
 	t.Helper()
 	return testLayer(t, s, string(raw))
+}
+
+// A flipped bit in a tree is found, whether or not the tree is all that there is of its layer.
+func TestCheckFindsRotInTrees(t *testing.T) {
+	needRoot(t)
+	ctx, s := context.Background(), testStoreOn(t, t.TempDir())
+	pulled := tarOf(t, "d/", "d/f=text")
+	z := zipped(pulled)
+	base, err := s.IngestBlob(ctx, gzDesc(z), bytes.NewReader(z), "", IngestOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, err := s.Mount(ctx, Chain{base.DiffID}, MountOptions{Writable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	os.WriteFile(filepath.Join(snap.Upper(), "made"), []byte("here"), 0o644)
+	top, err := snap.Commit(ctx, diff.PackOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean(t, s)
+	for d, name := range map[digest.Digest]string{base.DiffID: "d/f", top.DiffID: "made"} {
+		path := filepath.Join(first(s.find("trees", d)), treeRoot, name)
+		if err := os.WriteFile(path, []byte("texT"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := s.Check(ctx, CheckOptions{Repair: true})
+	if err != nil || len(r.Problems) != 3 { // two trees, and the layer that was nothing but its tree
+		t.Fatalf("%+v: %v", r, err)
+	}
+	clean(t, s)
+	if err := s.EnsureTree(ctx, Chain{base.DiffID}, 0); err != nil {
+		t.Fatal(err)
+	}
 }

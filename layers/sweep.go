@@ -236,7 +236,7 @@ func (s *Store) destroy(ctx context.Context, path string) (int64, error) {
 	}
 	if st.Mode&0o700 != 0o700 {
 		if err := os.Chmod(path, 0o700); err != nil {
-			return 0, err
+			return 0, ignoreMissing(err)
 		}
 	}
 	entries, err := os.ReadDir(path)
@@ -329,16 +329,20 @@ func (c *collection) shrinkTrees(ctx context.Context) error {
 // that our packer made lie as nothing but a tree, and those under their diffID;
 // a compressed form of ours does not count, it goes when no manifest needs it.
 func (s *Store) remakeable(d digest.Digest) bool {
-	dir, _, err := s.find("layers", d)
+	l, err := s.openLayer(d)
 	if errors.Is(err, ErrNotFound) {
 		return true // of a layer from elsewhere, on its chain
 	}
-	if err == nil && s.has(filepath.Join(dir, "tar")) {
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	if l.has("tar") {
 		return true
 	}
-	forms, ferr := s.forms(d)
+	forms, err := l.forms()
 	for _, f := range forms {
-		if _, _, err := s.find("blobs", f.Descriptor.Digest); err == nil && ferr == nil && f.Compressor == "" {
+		if _, _, ferr := s.find("blobs", f.Descriptor.Digest); ferr == nil && err == nil && f.Compressor == "" {
 			return true
 		}
 	}

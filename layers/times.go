@@ -21,11 +21,17 @@ func (s *Store) orderTimes(u *unpacking, d digest.Digest) error {
 	if err != nil || info.Packed == "" {
 		return err
 	}
-	dir, _, err := s.find("layers", d)
+	l, err := s.openLayer(d)
 	if err != nil {
 		return err
 	}
-	st, err := os.Stat(filepath.Join(dir, "info"))
+	defer l.Close()
+	f, err := l.open("info")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
 	if err != nil {
 		return err
 	}

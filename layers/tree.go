@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -55,14 +56,14 @@ func (u *unpacking) unpack(ctx context.Context, r io.Reader) error {
 
 // commit publishes the layer and, if it is nobody else's business what lies
 // below, its tree.
-func (u *unpacking) commit(d digest.Digest, size int64) error {
+func (u *unpacking) commit(d digest.Digest, size int64, f formRecord) error {
 	if u.tree != "" && u.index.SelfContained {
 		if err := u.s.publish(u.tree, "trees", d, false); err != nil {
 			return err
 		}
 		u.tree = ""
 	}
-	o := LayerOptions{SelfContained: u.index.SelfContained, Index: func() ([]byte, error) { return encodeIndex(u.index) }}
+	o := LayerOptions{SelfContained: u.index.SelfContained, Index: func() ([]byte, error) { return encodeIndex(u.index) }, forms: []formRecord{f}}
 	if err := u.s.publishLayer(u.dir, d, size, o); err != nil {
 		return err
 	}
@@ -169,15 +170,18 @@ func (s *Store) readIndex(diffID digest.Digest) (*diff.Index, error) {
 	if err := s.hold(diffID); err != nil {
 		return nil, err
 	}
-	dir, _, err := s.find("layers", diffID)
+	l, err := s.openLayer(diffID)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(dir, "index"))
+	defer l.Close()
+	return l.index()
+}
+
+// index reads the layer's index; one that cannot be read is as good as missing.
+func (l *layerDir) index() (*diff.Index, error) {
+	f, err := l.open("index")
 	if err != nil {
-		if ignoreMissing(err) == nil {
-			err = ErrNotFound
-		}
 		return nil, err
 	}
 	defer f.Close()
@@ -243,13 +247,15 @@ func (s *Store) openEntry(ctx context.Context, d digest.Digest, e diff.Entry) (i
 }
 
 func (s *Store) openContent(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
-	if dir, _, err := s.find("layers", d); err == nil && e.Offset > 0 {
-		if f, err := os.Open(filepath.Join(dir, "tar")); err == nil {
-			return &stacked{io.NewSectionReader(f, e.Offset, e.Size), []io.Closer{f}}, nil
-		}
+	if f, err := s.openOwnTar(d); err == nil && e.Offset > 0 {
+		return &stacked{io.NewSectionReader(f, e.Offset, e.Size), []io.Closer{f}}, nil
+	} else if err == nil {
+		f.Close()
 	}
-	if path, _, err := s.find("trees", d); err == nil {
-		if f, err := openBeneath(filepath.Join(path, treeRoot), e.Path); err == nil {
+	if root, err := s.openTree(d); err == nil {
+		f, err := openBeneath(root, e.Path)
+		root.Close()
+		if err == nil {
 			return f, nil
 		}
 	}
@@ -267,17 +273,37 @@ func (s *Store) openContent(ctx context.Context, d digest.Digest, e diff.Entry) 
 	return &stacked{io.LimitReader(r, e.Size), []io.Closer{r}}, nil
 }
 
-// openBeneath opens a regular file of a tree and follows no link on the way.
-func openBeneath(root, path string) (*os.File, error) {
-	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// openOwnTar opens the file of a layer that is kept as a tar.
+func (s *Store) openOwnTar(d digest.Digest) (*os.File, error) {
+	l, err := s.openLayer(d)
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(dir)
+	defer l.Close()
+	return l.open("tar")
+}
+
+// openTree opens the root of a layer's shared tree, or says ErrNotFound.
+func (s *Store) openTree(d digest.Digest) (*os.File, error) {
+	for range 3 { // it may change shelves between find and open
+		path, _, err := s.find("trees", d)
+		if err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(filepath.Join(path, treeRoot), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	return nil, ErrNotFound
+}
+
+// openBeneath opens a regular file of a tree and follows no link on the way.
+func openBeneath(root *os.File, path string) (*os.File, error) {
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
-	fd, err := unix.Openat2(dir, path, &how)
+	fd, err := unix.Openat2(int(root.Fd()), path, &how)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -285,50 +311,4 @@ func openBeneath(root, path string) (*os.File, error) {
 		return nil, errors.Join(err, unix.EINVAL)
 	}
 	return os.NewFile(uintptr(fd), path), nil
-}
-
-// TarFile opens the tar of a layer for reads at any offset. A layer that is not
-// kept as a tar is unpacked into a file without a name first.
-func (s *Store) TarFile(ctx context.Context, diffID digest.Digest) (*os.File, error) {
-	f, err := s.tarFile(ctx, diffID)
-	if err != nil {
-		return nil, fmt.Errorf("open tar of layer %s: %w", diffID, err)
-	}
-	return f, nil
-}
-
-func (s *Store) tarFile(ctx context.Context, diffID digest.Digest) (*os.File, error) {
-	if err := s.hold(diffID); err != nil {
-		return nil, err
-	}
-	if dir, _, err := s.find("layers", diffID); err == nil {
-		if f, err := os.Open(filepath.Join(dir, "tar")); ignoreMissing(err) != nil || err == nil {
-			return f, err
-		}
-	}
-	r, err := s.OpenTar(ctx, diffID)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	path, err := s.temp()
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = os.Remove(path)
-	if err == nil {
-		_, err = copyContext(ctx, f, r)
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }

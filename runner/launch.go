@@ -155,18 +155,16 @@ func (l *launch) mountRoot(ctx context.Context) error {
 	for _, d := range l.c.Chain {
 		chain = append(chain, digest.Digest(d))
 	}
-	for _, dir := range []string{"upper", "work", "empty"} {
-		if err := os.Mkdir(l.c.file(dir), 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("make writable layer: %w", err)
-		}
-	}
-	o := layers.OverlayOptions{Dir: l.c.Dir, Volatile: l.o.AutoRemove}
+	o := layers.MountOptions{Writable: true, Dir: l.c.Dir, Volatile: l.o.AutoRemove}
 	if !l.ids.unprivileged {
 		o.UIDs, o.GIDs = l.ids.ranges, l.ids.gids
 	}
-	var err error
-	l.root, err = l.store.Overlay(ctx, chain, o)
-	return err
+	snap, err := l.store.Mount(ctx, chain, o)
+	if err != nil {
+		return err
+	}
+	l.root = snap.Root()
+	return nil
 }
 
 // makeSpec makes the runtime specification, with the user looked up in the

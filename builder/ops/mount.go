@@ -61,16 +61,18 @@ func (m *mounter) attach(target string, fd *os.File, readOnly bool) {
 
 // bind shows a chain, or a file or folder of it. What is written goes to a top that is thrown away.
 func (m *mounter) bind(ctx context.Context, one Mount) error {
-	snap, err := m.t.Store.Mount(ctx, one.Chain, layers.MountOptions{Writable: !one.ReadOnly})
+	snap, err := m.t.Store.Mount(ctx, one.Chain, layers.MountOptions{Writable: !one.ReadOnly, Volatile: true})
 	if err != nil {
 		return err
 	}
 	m.closers = append(m.closers, func() { snap.Close() })
-	tree, err := overlay(snap.Root())
-	if err != nil {
-		return err
+	tree := snap.Root().Detached
+	if tree == nil {
+		if tree, err = overlay(snap.Root()); err != nil {
+			return err
+		}
+		defer tree.Close()
 	}
-	defer tree.Close()
 	fd, err := subtree(tree, one.Source)
 	if err != nil {
 		return err

@@ -89,14 +89,18 @@ func (e *ExitError) Error() string {
 
 // Perform runs the command on a chain and gives back the layer that it left.
 func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options) (layers.LayerInfo, error) {
-	snap, err := t.Store.Mount(ctx, chain, layers.MountOptions{Writable: true})
+	trees, err := t.Store.Trees(ctx, chain)
+	if err != nil {
+		return layers.LayerInfo{}, err
+	}
+	if err := freshen(ctx, t.Store, chain, trees); err != nil {
+		return layers.LayerInfo{}, err
+	}
+	snap, err := t.Store.Mount(ctx, chain, layers.MountOptions{Writable: true, Volatile: true})
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}
 	defer snap.Close()
-	if err := freshen(ctx, t.Store, chain, snap.Trees()); err != nil {
-		return layers.LayerInfo{}, err
-	}
 	exit, err := r.execute(ctx, t, snap, o)
 	if err != nil {
 		return layers.LayerInfo{}, err

@@ -42,11 +42,16 @@ type PackOptions struct {
 	SingleID bool
 }
 
-func (o PackOptions) time(e Entry) time.Time {
-	epoch := o.Epoch
-	if epoch.IsZero() {
-		epoch = Epoch
+// MarkTime is the time of the whiteouts in the tar.
+func (o PackOptions) MarkTime() time.Time {
+	if o.Epoch.IsZero() {
+		return Epoch
 	}
+	return o.Epoch
+}
+
+func (o PackOptions) time(e Entry) time.Time {
+	epoch := o.MarkTime()
 	t := e.ModTime.Truncate(time.Second).UTC()
 	switch {
 	case e.ModTime.IsZero():

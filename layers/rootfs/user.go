@@ -20,12 +20,8 @@ type User struct {
 	Name     string
 }
 
-// LookupUser finds the user of a USER line in the root's own files: name, uid, and behind a colon group or gid.
-func LookupUser(root *Root, spec string) (User, error) {
-	return LookupUserIn(func(path string) ([]byte, error) { return root.ReadFileLimited(path, maxUserFile) }, spec)
-}
-
-// LookupUserIn is LookupUser over a function that reads a file of the root.
+// LookupUserIn finds the user of a USER line in the root's own files, which read gives: name, uid, and behind a colon
+// group or gid.
 func LookupUserIn(read func(path string) ([]byte, error), spec string) (User, error) {
 	u, err := lookupUser(read, spec)
 	if err != nil {

@@ -22,6 +22,10 @@ func root(t *testing.T) (*Root, string) {
 	return r, dir
 }
 
+func lookupIn(r *Root, spec string) (User, error) {
+	return LookupUserIn(func(path string) ([]byte, error) { return r.ReadFileLimited(path, maxUserFile) }, spec)
+}
+
 func TestLookupUserIsExact(t *testing.T) {
 	r, dir := root(t)
 	os.WriteFile(dir+"/etc/passwd", []byte("root:x:0:0:r:/root:/bin/sh\n4294967296:x:0:0::/:\n7:x:0:0::/:\nweb:x:33:34::/srv:\n"), 0o644)
@@ -31,13 +35,13 @@ func TestLookupUserIsExact(t *testing.T) {
 		uid, gid uint32
 		groups   int
 	}{{"", 0, 0, 1}, {"web", 33, 34, 1}, {"33", 33, 34, 1}, {"7", 7, 0, 0}, {"99", 99, 0, 0}, {"web:tape", 33, 26, 0}, {"5:6", 5, 6, 0}} {
-		u, err := LookupUser(r, c.spec)
+		u, err := lookupIn(r, c.spec)
 		if err != nil || u.UID != c.uid || u.GID != c.gid || len(u.Groups) != c.groups {
 			t.Errorf("%q: %+v, %v", c.spec, u, err)
 		}
 	}
 	for _, spec := range []string{"4294967296", "2147483648", "-1", "+1", "0x0", "1:", ":1", "1:99999999999", "nobody", "1:2:3"} {
-		if u, err := LookupUser(r, spec); err == nil {
+		if u, err := lookupIn(r, spec); err == nil {
 			t.Errorf("%q is taken for %+v", spec, u)
 		}
 	}
@@ -57,7 +61,7 @@ func TestLookupUserWithHostileFiles(t *testing.T) {
 			if err := plant(dir + "/etc/passwd"); err != nil {
 				t.Fatal(err)
 			}
-			if u, err := LookupUser(r, "web"); err == nil {
+			if u, err := lookupIn(r, "web"); err == nil {
 				t.Errorf("taken for %+v", u)
 			}
 		})

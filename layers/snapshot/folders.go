@@ -60,33 +60,6 @@ func openFolder(path string, ns *os.File) (*os.File, error) {
 	return os.OpenFile(path, pathFlags, 0)
 }
 
-// cloneReadOnly is the tree as a mount of its own that nobody writes through.
-func cloneReadOnly(path string, ids *userns.Map) (*os.File, error) {
-	var f *os.File
-	if ids != nil {
-		ns, err := userns.File(*ids)
-		if err != nil {
-			return nil, err
-		}
-		defer ns.Close()
-		if f, err = userns.IDMapTree(path, ns); err != nil {
-			return nil, err
-		}
-	} else {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-		if err != nil {
-			return nil, &os.PathError{Op: "open_tree", Path: path, Err: err}
-		}
-		f = os.NewFile(uintptr(fd), path)
-	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		f.Close()
-		return nil, &os.PathError{Op: "mount_setattr", Path: path, Err: err}
-	}
-	return f, nil
-}
-
 func openIn(dir *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, pathFlags|unix.O_CLOEXEC, 0)
 	if err != nil {

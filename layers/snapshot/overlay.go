@@ -18,7 +18,7 @@ const MaxLowers = 500
 
 // Options says what an overlay is made of.
 type Options struct {
-	// Lower are the trees, the uppermost first; at least one.
+	// Lower are the trees, the uppermost first; at least one, and two without Upper.
 	Lower []string
 	// Upper and Work make the overlay writable. They are empty folders in one folder that holds nothing else of worth.
 	Upper, Work string
@@ -50,7 +50,7 @@ func Overlay(o Options) (rootfs.Mount, error) {
 	}
 	m := rootfs.Mount{Type: "overlay", Source: "overlay", Lower: o.Lower, Upper: o.Upper, Work: o.Work}
 	if len(o.Lower) == 1 && o.Upper == "" {
-		return single(m, o)
+		return rootfs.Mount{}, errors.New("mount overlay: the kernel stacks no fewer than two folders")
 	}
 	m.Options = append(m.Options, plain...)
 	if os.Geteuid() != 0 {
@@ -81,20 +81,6 @@ func Overlay(o Options) (rootfs.Mount, error) {
 		return rootfs.Mount{}, fmt.Errorf("mount overlay of %d layers: %w", len(o.Lower), r.err)
 	}
 	m.Detached = r.f
-	return m, nil
-}
-
-// single shows one tree read-only: the kernel stacks no fewer than two.
-func single(m rootfs.Mount, o Options) (rootfs.Mount, error) {
-	m.Type, m.Source, m.Options, m.Lower = "bind", m.Lower[0], []string{"bind", "ro"}, nil
-	if os.Geteuid() != 0 {
-		return m, nil
-	}
-	f, err := cloneReadOnly(m.Source, o.ids())
-	if err != nil {
-		return rootfs.Mount{}, fmt.Errorf("mount tree: %w", err)
-	}
-	m.Detached = f
 	return m, nil
 }
 

@@ -60,15 +60,3 @@ func checkFile(t *testing.T, dir int, name, want string) {
 		t.Errorf("%s holds %q, want %q", name, buf[:n], want)
 	}
 }
-
-func TestOverlayOfOneTree(t *testing.T) {
-	top := work(t)
-	low := folder(t, top, "low")
-	os.WriteFile(low+"/f", []byte("low"), 0o644)
-	m, err := Overlay(Options{Lower: []string{low}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	checkFile(t, int(m.Detached.Fd()), "f", "low")
-}
