@@ -38,6 +38,7 @@ var fences = []struct {
 	{"github.com/google/go-containerregistry/pkg/v1/remote", []string{"registry", "registry/transfer", "registry/auth"}},
 	{"github.com/google/go-containerregistry/pkg/authn", []string{"registry", "registry/transfer", "registry/auth"}},
 	{"github.com/urfave/cli", []string{"cmd/hod"}},
+	{"github.com/clipperhouse/displaywidth", []string{"cmd/hod/progress"}},
 }
 
 // imageless rooms know nothing of images: no image library may be in them.

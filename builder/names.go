@@ -13,6 +13,8 @@ import (
 type (
 	// BaseImage is what a name of an image was resolved to.
 	BaseImage = plan.BaseImage
+	// Step is one node of the plan.
+	Step = plan.Step
 	// RecipeError is a mistake in a recipe, with its place.
 	RecipeError = dockerfile.Error
 	// Warning is one finding of the linter.
@@ -22,6 +24,15 @@ type (
 	// TargetInfo is one stage that can be built.
 	TargetInfo = plan.TargetInfo
 )
+
+// IsSource says that a step brings what others read, a base or a context, and makes nothing.
+func IsSource(s *Step) bool {
+	switch s.Op.(type) {
+	case plan.Base, plan.Context, plan.Fetch, plan.Git:
+		return true
+	}
+	return false
+}
 
 // ParsePlatform reads os/architecture[/variant], an operating system or a processor alone, and their common aliases.
 func ParsePlatform(s string) (ocispec.Platform, error) { return plan.ParsePlatform(s) }

@@ -97,6 +97,7 @@ type Event struct {
 	Kind    string // start, cached, explain, output, done, failed or warning
 	Step    *plan.Step
 	Layer   bool   // done: the step made a layer
+	Size    int64  // done: bytes of that layer as a tar
 	Text    string // explain: why the step runs; output: a line
 	Err     error
 	Warning dockerfile.Warning

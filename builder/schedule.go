@@ -163,8 +163,20 @@ func (b *build) work(ctx context.Context, s *plan.Step) (*state, error) {
 		b.tell(Event{Kind: "failed", Step: s, Err: err})
 		return nil, err
 	}
-	b.tell(Event{Kind: "done", Step: s, Layer: st.layer != ""})
+	b.tell(Event{Kind: "done", Step: s, Layer: st.layer != "", Size: b.size(st)})
 	return st, nil
+}
+
+// size is what a step's own layer takes as a tar.
+func (b *build) size(st *state) int64 {
+	if st.layer == "" {
+		return 0
+	}
+	info, err := b.o.Store.Layer(st.layer)
+	if err != nil {
+		return 0 // only told to people
+	}
+	return info.Size
 }
 
 // recall gives what the record under a key says, and the record, nil when there is none.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry"
 	"github.com/urfave/cli/v2"
 )
 
@@ -39,7 +42,7 @@ func buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "metadata-file", Usage: "write what was built to a JSON file"},
 			&cli.IntFlag{Name: "jobs", Usage: "steps at a time (0: one per processor)"},
 			&cli.StringFlag{Name: "timestamps", Usage: "source: keep the files' own times; SECONDS: another time for all"},
-			&cli.StringFlag{Name: "progress", Value: "auto", Usage: "auto, plain, json or quiet"},
+			progressFlag(),
 			&cli.BoolFlag{Name: "check", Usage: "check the recipe and build nothing"},
 			&cli.StringFlag{Name: "call", Value: "build", Usage: "build, check, outline or targets; ,format=json"},
 			&cli.BoolFlag{Name: "plan", Usage: "print the steps and build nothing"},
@@ -57,40 +60,39 @@ func buildCommand() *cli.Command {
 // excerpt prints the line of the recipe that an error is about.
 func excerpt(c *cli.Context, err error) error {
 	var e *builder.RecipeError
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && !errors.Is(err, context.Canceled) {
 		fmt.Fprint(c.App.ErrWriter, e.Excerpt())
 	}
 	return err
 }
 
 func build(c *cli.Context, s *layers.Store) error {
-	o, err := buildOptions(c, s)
+	call, err := callOf(c)
 	if err != nil {
 		return err
 	}
-	call, err := callOf(c)
+	v, err := buildView(c, "building "+cmp.Or(strings.Join(c.StringSlice("tag"), ", "), c.Args().First()))
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	o, err := buildOptions(c, s, shownClient(c, v))
 	if err != nil {
 		return err
 	}
 	if call.name != "build" {
 		return call.do(c, o)
 	}
-	progress, err := newBuildProgress(c)
+	res, err := shownBuild(c, s, v, o)
 	if err != nil {
 		return err
 	}
-	o.Events = progress.event
-	res, err := builder.Build(c.Context, o)
-	if err != nil {
-		return err
-	}
-	progress.end(res)
 	return printBuild(c, res)
 }
 
 // buildOptions reads the flags.
-func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
-	o := builder.Options{Store: s, Images: newImageSource(s, newClient(c)), Context: c.Args().First(), File: c.String("file"), Stdin: c.App.Reader,
+func buildOptions(c *cli.Context, s *layers.Store, client *registry.Client) (builder.Options, error) {
+	o := builder.Options{Store: s, Images: newImageSource(s, client), Context: c.Args().First(), File: c.String("file"), Stdin: c.App.Reader,
 		Target: c.String("target"), Tags: c.StringSlice("tag"), Pull: c.Bool("pull"), Jobs: c.Int("jobs"),
 		NoCache: c.Bool("no-cache"), Explain: c.Bool("explain"), Args: map[string]string{}}
 	var err error
@@ -127,7 +129,7 @@ func buildOptions(c *cli.Context, s *layers.Store) (builder.Options, error) {
 			o.Platforms = append(o.Platforms, p)
 		}
 	}
-	if err := buildOutputs(c, s, &o); err != nil {
+	if err := buildOutputs(c, s, client, &o); err != nil {
 		return o, err
 	}
 	if err := buildCaches(c, s, &o); err != nil {

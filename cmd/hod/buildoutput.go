@@ -14,13 +14,13 @@ import (
 )
 
 // buildOutputs reads --output, --push, --load and --annotation.
-func buildOutputs(c *cli.Context, s *layers.Store, o *builder.Options) error {
+func buildOutputs(c *cli.Context, s *layers.Store, client *registry.Client, o *builder.Options) error {
 	o.Push = func(ctx context.Context, name string) error {
 		n, err := layers.ParseName(name)
 		if err != nil {
 			return err
 		}
-		_, err = newTransfer(c).client.Push(ctx, s, name, registry.PushOptions{})
+		_, err = client.Push(ctx, s, name, registry.PushOptions{})
 		return registryHint(err, n)
 	}
 	for _, spec := range c.StringSlice("output") {

@@ -2,103 +2,53 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/hodbuild/hod/builder"
+	"github.com/hodbuild/hod/cmd/hod/progress"
+	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/urfave/cli/v2"
 )
 
-// buildProgress prints a build's events on stderr, as lines or as JSON.
-type buildProgress struct {
-	w    io.Writer
-	mode string // plain, json or quiet
+// shownBuild builds and shows it.
+func shownBuild(c *cli.Context, s *layers.Store, v *progress.View, o builder.Options) (*builder.Result, error) {
+	o.Events = tellBuild(v)
+	res, err := builder.Build(c.Context, o)
+	if err == nil {
+		err = tellResult(s, v, res)
+	}
+	v.Close()
+	return res, logHint(err, v)
 }
 
-func newBuildProgress(c *cli.Context) (*buildProgress, error) {
-	p := &buildProgress{w: c.App.ErrWriter, mode: c.String("progress")}
-	if c.Bool("quiet") {
-		p.mode = "quiet"
-	}
-	switch p.mode {
-	case "auto", "tty":
-		p.mode = "plain"
-	case "plain", "json", "rawjson", "quiet", "none":
-	default:
-		return nil, fmt.Errorf("--progress %q is not known: use auto, plain, json or quiet", p.mode)
-	}
-	return p, nil
-}
-
-func (p *buildProgress) event(e builder.Event) {
-	switch p.mode {
-	case "plain":
-		p.plain(e)
-	case "json", "rawjson":
-		p.json(e)
-	}
-}
-
-func (p *buildProgress) plain(e builder.Event) {
-	switch e.Kind {
-	case "start":
-		fmt.Fprintf(p.w, "#%d %s\n", e.Step.ID, printable(e.Step.Name))
-	case "cached":
-		fmt.Fprintf(p.w, "#%d CACHED\n", e.Step.ID)
-	case "output":
-		fmt.Fprintf(p.w, "#%d %s\n", e.Step.ID, printable(e.Text))
-	case "explain":
-		fmt.Fprintf(p.w, "#%d because %s\n", e.Step.ID, printable(e.Text))
-	case "done":
-		fmt.Fprintf(p.w, "#%d DONE\n", e.Step.ID)
-	case "failed":
-		fmt.Fprintf(p.w, "#%d ERROR: %s\n", e.Step.ID, printable(e.Err.Error()))
-	case "warning":
-		where := ""
-		if e.Warning.Line > 0 {
-			where = fmt.Sprintf(" (line %d)", e.Warning.Line)
-		}
-		fmt.Fprintf(p.w, "WARN %s: %s%s\n", e.Warning.Rule, printable(e.Warning.Message), where)
-	}
-}
-
-func (p *buildProgress) json(e builder.Event) {
-	out := map[string]any{"event": e.Kind}
-	if e.Step != nil {
-		out["id"], out["name"], out["stage"] = e.Step.ID, e.Step.Name, e.Step.Stage
-	}
-	if e.Text != "" {
-		out["text"] = e.Text
-	}
-	if e.Err != nil {
-		out["error"] = e.Err.Error()
-	}
-	if e.Kind == "warning" {
-		out["warning"] = e.Warning
-	}
-	if raw, err := json.Marshal(out); err == nil {
-		fmt.Fprintf(p.w, "%s\n", raw)
-	}
-}
-
-// end says what came out.
-func (p *buildProgress) end(res *builder.Result) {
-	if p.mode != "plain" {
-		return
-	}
+// tellResult says what came out.
+func tellResult(s *layers.Store, v *progress.View, res *builder.Result) error {
 	for _, img := range res.Images {
-		fmt.Fprintf(p.w, "image %s, %d layers\n", img.ID, len(img.Chain))
-		for _, n := range img.Names {
-			fmt.Fprintf(p.w, "named %s\n", n)
+		size, err := imageSize(s, img.Image)
+		if err != nil {
+			return err
 		}
+		v.Tell(progress.Event{Kind: progress.Result, Text: img.ID.String(), Layers: len(img.Chain), Size: size, Names: img.Names})
 	}
+	return nil
+}
+
+// logHint says where the whole output of a failed step is, unless there is
+// something better to say.
+func logHint(err error, v *progress.View) error {
+	var recipe *builder.RecipeError
+	if name := v.Log(); errors.As(err, &recipe) && name != "" && hint(err) == "" {
+		return withHint(err, "the whole output is in "+name)
+	}
+	return err
 }
 
 // printBuild prints the ID with -q and writes the files that flags ask for.
 func printBuild(c *cli.Context, res *builder.Result) error {
-	if c.Bool("quiet") {
+	if c.Bool("quiet") || c.String("progress") == "quiet" {
 		for _, img := range res.Images {
 			fmt.Fprintln(c.App.Writer, img.ID)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
 )
 
@@ -85,6 +86,10 @@ func report(stderr io.Writer, verb string, err error) int {
 	if errors.As(err, &exit) && exit.err == nil {
 		return exit.code
 	}
+	if errors.Is(err, context.Canceled) && foreign[verb] == 0 {
+		fmt.Fprintln(stderr, "hod: interrupted")
+		return 130
+	}
 	fmt.Fprintf(stderr, "hod: %s\n", strings.TrimPrefix(printable(err.Error()), errUsage.Error()+": "))
 	if h := hint(err); h != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", h)
@@ -94,8 +99,6 @@ func report(stderr io.Writer, verb string, err error) int {
 		return exit.code
 	case foreign[verb] > 0:
 		return 125
-	case errors.Is(err, context.Canceled):
-		return 130
 	}
 	return 1
 }
@@ -114,14 +117,7 @@ func hint(err error) string {
 }
 
 // printable keeps text from images and registries from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
+func printable(s string) string { return progress.Printable(s) }
 
 // unravel prints each error inside err with its type, the outermost first.
 func unravel(w io.Writer, err error) {

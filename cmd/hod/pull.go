@@ -17,6 +17,7 @@ func pullCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "platform", Usage: "os/architecture[/variant], the host's by default"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the name"},
+			progressFlag(),
 			plainHTTP(),
 		},
 		Action: func(c *cli.Context) error {
@@ -37,8 +38,12 @@ func pull(c *cli.Context, s *layers.Store) error {
 	if err != nil {
 		return err
 	}
-	t := newTransfer(c)
+	t, err := newTransfer(c, "pulling "+n.Familiar())
+	if err != nil {
+		return err
+	}
 	_, target, err := t.client.Pull(c.Context, s, n.String(), registry.PullOptions{Platform: p})
+	t.view.Close()
 	if err != nil {
 		return registryHint(err, n)
 	}
@@ -58,6 +63,7 @@ func pushCommand() *cli.Command {
 			&cli.StringFlag{Name: "compression", Usage: "of layers built here: gzip, zstd or uncompressed", Value: "gzip"},
 			&cli.IntFlag{Name: "compression-level", Usage: "1 is fastest"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the name"},
+			progressFlag(),
 			plainHTTP(),
 		},
 		Action: func(c *cli.Context) error {
@@ -78,8 +84,12 @@ func push(c *cli.Context, s *layers.Store) error {
 	if err != nil {
 		return err
 	}
-	t := newTransfer(c)
+	t, err := newTransfer(c, "pushing "+n.Familiar())
+	if err != nil {
+		return err
+	}
 	desc, err := t.client.Push(c.Context, s, n.String(), registry.PushOptions{Form: layers.ManifestForm{Compression: spec}})
+	t.view.Close()
 	if err != nil {
 		return registryHint(err, n)
 	}

@@ -41,7 +41,12 @@ func imageToRun(c *cli.Context, s *layers.Store, word string) (*layers.Image, st
 	if perr != nil {
 		return nil, "", errors.Join(err, perr)
 	}
-	img, _, err = newTransfer(c).client.Pull(c.Context, s, n.String(), registry.PullOptions{Platform: p})
+	t, err := newTransfer(c, "pulling "+n.Familiar())
+	if err != nil {
+		return nil, "", err
+	}
+	img, _, err = t.client.Pull(c.Context, s, n.String(), registry.PullOptions{Platform: p})
+	t.view.Close()
 	if err != nil {
 		return nil, "", registryHint(err, n)
 	}
@@ -77,19 +82,19 @@ func imageFromPath(c *cli.Context, s *layers.Store, path string, p *ocispec.Plat
 // buildToRun builds a folder's recipe. What the build says goes to standard
 // error, as the output of hod build does.
 func buildToRun(c *cli.Context, s *layers.Store, path string, p *ocispec.Platform) (*layers.Image, error) {
-	progress, err := newBuildProgress(c)
+	v, err := buildView(c, "building "+path)
 	if err != nil {
 		return nil, err
 	}
-	o := builder.Options{Store: s, Images: newImageSource(s, newClient(c)), Context: path, Events: progress.event}
+	defer v.Close()
+	o := builder.Options{Store: s, Images: newImageSource(s, shownClient(c, v)), Context: path}
 	if p != nil {
 		o.Platforms = []ocispec.Platform{*p}
 	}
-	res, err := builder.Build(c.Context, o)
+	res, err := shownBuild(c, s, v, o)
 	if err != nil {
 		return nil, err
 	}
-	progress.end(res)
 	if len(res.Images) != 1 {
 		return nil, fmt.Errorf("run %s: the recipe gives %d images", path, len(res.Images))
 	}

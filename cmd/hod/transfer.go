@@ -2,54 +2,35 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 
+	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry"
 	"github.com/urfave/cli/v2"
 )
 
-// transfer is a client whose steps are told on stderr, a line when a blob begins
-// and one when it is done.
+// shownClient is a client whose transfers are rows of a view.
+func shownClient(c *cli.Context, v *progress.View) *registry.Client {
+	return registry.New(registry.Options{PlainHTTP: c.StringSlice("plain-http"), Progress: tellTransfer(v)})
+}
+
+// transfer is a client with a view of its own.
 type transfer struct {
 	client *registry.Client
-	c      *cli.Context
-
-	mu   sync.Mutex // guards said
-	said map[string]string
+	view   *progress.View
 }
 
-func newTransfer(c *cli.Context) *transfer {
-	t := &transfer{c: c, said: map[string]string{}}
-	o := registry.Options{PlainHTTP: c.StringSlice("plain-http")}
-	if !c.Bool("quiet") {
-		o.Progress = t.event
+// newTransfer makes a client that shows what it does. The caller closes the view
+// before anything else is printed.
+func newTransfer(c *cli.Context, title string) (*transfer, error) {
+	v, err := newView(c, title)
+	if err != nil {
+		return nil, err
 	}
-	t.client = registry.New(o)
-	return t
-}
-
-// words are what a person reads for an action.
-var words = map[string]string{
-	"download": "Downloading", "upload": "Pushing", "exists": "Already exists", "unpack": "Extracting", "done": "Done",
-}
-
-func (t *transfer) event(e registry.Event) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.said[e.ID] == e.Action {
-		return
-	}
-	t.said[e.ID] = e.Action
-	word := words[e.Action]
-	if e.Action == "download" || e.Action == "upload" {
-		word += " " + humanSize(e.Total)
-	}
-	fmt.Fprintf(t.c.App.ErrWriter, "%s: %s\n", shortID(e.ID), word)
+	return &transfer{client: shownClient(c, v), view: v}, nil
 }
 
 // registryHint says what to do about the usual refusals.
