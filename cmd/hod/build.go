@@ -132,7 +132,7 @@ func buildOptions(c *cli.Context, s *layers.Store, client *registry.Client) (bui
 	if err := buildOutputs(c, s, client, &o); err != nil {
 		return o, err
 	}
-	if err := buildCaches(c, s, &o); err != nil {
+	if err := buildCaches(c, s, client, &o); err != nil {
 		return o, err
 	}
 	if o.Run, err = buildRunOptions(c); err != nil {

@@ -102,8 +102,7 @@ func (s cacheSpec) rest() error {
 }
 
 // buildCaches reads --cache-from and --cache-to.
-func buildCaches(c *cli.Context, store *layers.Store, o *builder.Options) error {
-	client := newTransfer(c).client
+func buildCaches(c *cli.Context, store *layers.Store, client *registry.Client, o *builder.Options) error {
 	for _, text := range c.StringSlice("cache-from") {
 		from, err := readCacheSource(text, client, store)
 		if err != nil {
