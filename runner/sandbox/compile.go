@@ -159,7 +159,19 @@ func (c *compiler) namespaces() error {
 	} else if c.flags&unix.CLONE_NEWUSER != 0 {
 		return errors.New("compile sandbox: a user namespace needs id maps")
 	}
+	// In its own process namespace nobody can see the child's memory, which is
+	// the parent's. A child that stays (Init), and what the kernel does to all
+	// processes that share memory (OOM adjustment), need a copy.
+	c.shared = c.private[unix.CLONE_NEWPID] && !c.o.Init && os.Geteuid() == 0 && c.spec.Process.OOMScoreAdj == nil
 	return c.rlimits()
+}
+
+// undoDumpable follows a change of user: the kernel makes the memory of who
+// changes it unreadable to its owner, and here it is the parent's too.
+func (c *compiler) undoDumpable() {
+	if c.shared {
+		c.call("keep the parent's memory its own", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
 }
 
 func namespaceFlag(kind specs.LinuxNamespaceType) (uint64, error) {
@@ -214,6 +226,7 @@ func (c *compiler) gate() error {
 	if c.userns {
 		c.call("become group 0 of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 		c.call("become user 0 of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
+		c.undoDumpable()
 	}
 	for _, j := range c.join {
 		f, err := os.Open(j.path)

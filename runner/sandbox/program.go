@@ -87,6 +87,7 @@ type Program struct {
 	console *os.File // parent's side of the socket that carries the terminal
 	child   slot     // of a joining program: the process that it leaves
 	shift   int      // entries in front of the table, see prologue
+	shared  bool     // the child may live in the parent's memory until it executes
 }
 
 func newProgram() *Program { return &Program{child: -1} }

@@ -15,7 +15,7 @@ import (
 )
 
 // busyboxRoot makes a small tree with a shell.
-func busyboxRoot(t *testing.T) string {
+func busyboxRoot(t testing.TB) string {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: makes namespaces without a user namespace")

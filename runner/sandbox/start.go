@@ -74,6 +74,7 @@ type Process struct {
 	status  syscall.WaitStatus
 	waitErr error
 	release sync.Once
+	hold    any // what a child in the parent's memory uses until it executed
 }
 
 // PID is the process id as the caller's namespace sees it.
@@ -155,7 +156,13 @@ func (p *Process) clone() error {
 	args := &cloneArgs{flags: p.program.flags | unix.CLONE_PIDFD, exitSignal: uint64(unix.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&pidfd)))}
 	syscall.ForkLock.Lock()
 	table = p.program.prologue(table)
-	pid, errno := forkPerform(args, 0, &table[0], len(table), p.report)
+	pid, errno := uintptr(0), unix.ENOSYS
+	if p.program.shared {
+		pid, errno, p.hold = sharedClone(*args, table, p.report)
+	}
+	if errno == unix.ENOSYS || errno == unix.EPERM {
+		pid, errno = forkPerform(args, 0, &table[0], len(table), p.report)
+	}
 	if errno == unix.ENOSYS || errno == unix.EPERM {
 		pid, errno = forkPerform(nil, uintptr(p.program.flags), &table[0], len(table), p.report)
 	}
@@ -299,6 +306,7 @@ func (p *Process) run() error {
 		p.program.console.Close()
 	}
 	p.program.doneR.Read(make([]byte, 1)) // end of file: execve happened or the child is gone
+	p.hold = nil
 	defer p.program.Close()
 	if p.program.child >= 0 {
 		<-p.joined
