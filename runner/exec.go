@@ -168,7 +168,8 @@ func (c Command) perform(ctx context.Context, options sandbox.Options, group *cg
 	if group != nil {
 		if err := group.Add(proc.PID()); err != nil {
 			proc.Kill()
-			return Exit{}, err
+			proc.Wait()
+			return Exit{}, proc.Cause(err)
 		}
 	}
 	if err := proc.Release(); err != nil {

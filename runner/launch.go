@@ -121,6 +121,9 @@ func (l *launch) start(ctx context.Context) (*running, error) {
 		l.mapIDs, l.mountRoot, l.makeSpec, l.makePipes, l.makeGroup, l.clone, l.connect, l.release,
 	} {
 		if err := step(ctx); err != nil {
+			if l.process != nil {
+				err = l.process.Cause(err)
+			}
 			return nil, err
 		}
 	}

@@ -99,16 +99,6 @@ func (l *launch) connect(ctx context.Context) error {
 	switch l.net.state.Mode {
 	case "private":
 		return l.connectPrivate(ctx)
-	case "none":
-		if os.Geteuid() != 0 {
-			return nil
-		}
-		ns, err := l.netns()
-		if err != nil {
-			return err
-		}
-		defer ns.Close()
-		return network.Loopback(ns)
 	}
 	return nil
 }

@@ -196,6 +196,8 @@ type Foreground struct {
 	// Sizes and DetachKeys are for a process with a terminal, as in SessionOptions.
 	Sizes      <-chan [2]uint16
 	DetachKeys []byte
+	// Started is called on a goroutine of its own once the process runs.
+	Started func()
 }
 
 // RunForeground runs a container in this process, which is its monitor: its
@@ -213,6 +215,9 @@ func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, ref 
 	m.started = func(err error) {
 		if err == nil && f.Stdin != nil {
 			go m.feed(f.Stdin)
+		}
+		if err == nil && f.Started != nil {
+			go f.Started()
 		}
 	}
 	go m.pass(f.Signals)

@@ -11,6 +11,7 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 )
 
 func runCommand() *cli.Command {
@@ -147,14 +148,22 @@ func failedStart(err error) error {
 	return withCode(runner.ExitCode(err), err)
 }
 
+// soonSignals are received before the process starts. Go asks the kernel signal
+// by signal, from one thread, so the others (real-time signals, most of them)
+// are received a moment later, while the process starts.
+var soonSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
+
 // runHere runs a container whose monitor is this process.
 func runHere(c *cli.Context, s *layers.Store, cs *runner.Containers, made *runner.Container) error {
 	signals := make(chan os.Signal, 64)
 	if c.Bool("sig-proxy") {
-		signal.Notify(signals)
+		signal.Notify(signals, soonSignals...)
 		defer signal.Stop(signals)
 	}
 	f := runner.Foreground{Signals: signals, Stdout: os.Stdout, Stderr: os.Stderr}
+	if c.Bool("sig-proxy") {
+		f.Started = func() { signal.Notify(signals) }
+	}
 	if made.Options.Interactive {
 		f.Stdin = os.Stdin
 	}

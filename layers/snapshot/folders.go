@@ -91,3 +91,16 @@ func takeIDs(m userns.Map) error {
 	}
 	return nil
 }
+
+// giveIDsBack undoes takeIDs: with the file system id of root its file capabilities are effective again.
+func giveIDsBack() error {
+	for _, nr := range []uintptr{unix.SYS_SETFSUID, unix.SYS_SETFSGID} {
+		if _, _, errno := unix.RawSyscall(nr, 0, 0, 0); errno != 0 {
+			return errno
+		}
+		if now, _, _ := unix.RawSyscall(nr, uintptr(^uint32(0)), 0, 0); now != 0 {
+			return unix.EPERM
+		}
+	}
+	return nil
+}

@@ -70,10 +70,12 @@ func Overlay(o Options) (rootfs.Mount, error) {
 	done := make(chan result)
 	go func() {
 		if len(o.UIDs) > 0 {
-			// Never unlocked: the thread ends with the goroutine, and with it the ids that it took.
 			runtime.LockOSThread()
 		}
 		f, err := mount(m, o)
+		if len(o.UIDs) > 0 && giveIDsBack() == nil {
+			runtime.UnlockOSThread() // else the thread ends with the goroutine, and with it the ids that it took
+		}
 		done <- result{f, err}
 	}()
 	r := <-done

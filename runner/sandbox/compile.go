@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -118,7 +119,7 @@ func Compile(o Options) (*Program, error) {
 	c := &compiler{Program: newProgram(), o: o, spec: o.Spec, private: map[uint64]bool{}}
 	steps := []func() error{
 		c.namespaces, c.pipes, c.descriptors, c.gate, c.gather, c.enterRoot, c.attach, c.makeDevices,
-		c.terminal, c.identity, c.maskPaths, c.protectPaths, c.finishRoot, c.workingFolder,
+		c.terminal, c.secondGate, c.identity, c.maskPaths, c.protectPaths, c.finishRoot, c.workingFolder,
 		c.privilege, c.execute,
 	}
 	for _, step := range steps {
@@ -162,6 +163,10 @@ func (c *compiler) namespaces() error {
 	// In its own process namespace nobody can see the child's memory, which is
 	// the parent's. A child that stays (Init), and what the kernel does to all
 	// processes that share memory (OOM adjustment), need a copy.
+	c.gates = 2
+	if c.cgroup && slices.ContainsFunc(c.spec.Mounts, func(m specs.Mount) bool { return strings.HasPrefix(m.Type, "cgroup") }) {
+		c.gates = 1 // what is mounted shows the namespace's root
+	}
 	c.shared = c.private[unix.CLONE_NEWPID] && !c.o.Init && os.Geteuid() == 0 && c.spec.Process.OOMScoreAdj == nil
 	return c.rlimits()
 }
@@ -237,14 +242,31 @@ func (c *compiler) gate() error {
 		c.inherit(f)
 		c.call("join namespace "+j.path, unix.SYS_SETNS, int(f.Fd()), int(j.flag))
 	}
-	if c.cgroup {
-		c.call("make a cgroup namespace", unix.SYS_UNSHARE, int(unix.CLONE_NEWCGROUP))
+	if c.gates == 1 {
+		c.cgroupNamespace()
 	}
 	c.call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).accept(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
 	c.call("start a session", unix.SYS_SETSID).accept(unix.EPERM)
 	c.call("clear the file mode mask", unix.SYS_UMASK, 0)
 	c.call("make mounts private", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 	return nil
+}
+
+// secondGate makes the child wait for what the parent did meanwhile: control
+// groups and network.
+func (c *compiler) secondGate() error {
+	if c.gates == 2 {
+		c.awaitParent()
+		c.cgroupNamespace()
+	}
+	return nil
+}
+
+// cgroupNamespace follows the placing of the child: its root is where it is.
+func (c *compiler) cgroupNamespace() {
+	if c.cgroup {
+		c.call("make a cgroup namespace", unix.SYS_UNSHARE, int(unix.CLONE_NEWCGROUP))
+	}
 }
 
 // awaitParent makes the child wait until Release; a parent that is gone ends it.

@@ -92,10 +92,18 @@ func (c *compiler) terminal() error {
 	if err != nil {
 		return fmt.Errorf("make terminal socket: %w", err)
 	}
+	placeholder, err := os.OpenFile("/dev/null", os.O_RDONLY, 0)
+	if err != nil {
+		unix.Close(pair[0])
+		unix.Close(pair[1])
+		return fmt.Errorf("make terminal socket: %w", err)
+	}
+	c.own = append(c.own, placeholder)
 	ours, theirs := os.NewFile(uintptr(pair[0]), "terminal"), os.NewFile(uintptr(pair[1]), "terminal")
 	c.own = append(c.own, theirs)
 	c.console = ours
 	c.inherit(theirs)
+	c.inherit(placeholder)
 	master := c.result(c.open("open the terminal", "/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY, true))
 	c.call("unlock the terminal", unix.SYS_IOCTL, master, int(unix.TIOCSPTLCK), make([]byte, 4))
 	if s := c.spec.Process.ConsoleSize; s != nil && s.Height > 0 {
@@ -103,7 +111,7 @@ func (c *compiler) terminal() error {
 		c.call("size the terminal", unix.SYS_IOCTL, master, int(unix.TIOCSWINSZ), size)
 	}
 	peer := c.result(c.call("open the terminal's other side", unix.SYS_IOCTL, master, int(unix.TIOCGPTPEER), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC))
-	fixed := int(c.syncR.Fd()) // no longer needed behind the gate
+	fixed := int(placeholder.Fd())
 	c.call("send the terminal", unix.SYS_DUP3, master, fixed, unix.O_CLOEXEC)
 	c.call("send the terminal", unix.SYS_SENDMSG, int(theirs.Fd()), c.message(fixed), 0)
 	for i := range 3 {

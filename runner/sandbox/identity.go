@@ -13,8 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// loopback raises the interface that a new network namespace has.
+func (c *compiler) loopback() {
+	if !c.private[unix.CLONE_NEWNET] {
+		return
+	}
+	const what = "raise the loopback interface"
+	socket := c.result(c.call(what, unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	request := make([]byte, 40) // struct ifreq
+	copy(request, "lo")
+	binary.NativeEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_UP)
+	c.call(what, unix.SYS_IOCTL, socket, int(unix.SIOCSIFFLAGS), c.bytes(request, "{lo up}"))
+}
+
 // identity sets host name, domain and sysctls.
 func (c *compiler) identity() error {
+	c.loopback()
 	if h := c.spec.Hostname; h != "" && c.private[unix.CLONE_NEWUTS] {
 		c.call("set the host name", unix.SYS_SETHOSTNAME, h, len(h))
 	}

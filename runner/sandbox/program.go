@@ -82,6 +82,7 @@ type Program struct {
 	oom     *int     // score adjustment that the parent writes at the gate
 	syncR   *os.File // child's side of the gate
 	syncW   *os.File
+	gates   int      // how often the child waits for a byte: the first is Start's when there are two
 	doneR   *os.File // end of file here means that execve happened
 	doneW   *os.File
 	console *os.File // parent's side of the socket that carries the terminal
@@ -90,7 +91,7 @@ type Program struct {
 	shared  bool     // the child may live in the parent's memory until it executes
 }
 
-func newProgram() *Program { return &Program{child: -1} }
+func newProgram() *Program { return &Program{child: -1, gates: 1} }
 
 // String lists the system calls in the order in which the child performs them.
 func (p *Program) String() string {

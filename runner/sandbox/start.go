@@ -84,8 +84,9 @@ func (p *Process) PID() int { return p.pid }
 // Release.
 func (p *Process) Console() *os.File { return p.console }
 
-// Start clones the child. It waits at the gate until Release; between the two
-// the caller places it in a control group and connects its network.
+// Start clones the child, which makes its mounts and then waits at the gate
+// until Release; between the two the caller places it in a control group and
+// connects its network.
 func Start(ctx context.Context, p *Program, netns *os.File) (*Process, error) {
 	page, err := unix.Mmap(-1, 0, int(unsafe.Sizeof(report{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -102,6 +103,11 @@ func Start(ctx context.Context, p *Program, netns *os.File) (*Process, error) {
 	if err := errors.Join(ctx.Err(), proc.prepare()); err != nil {
 		proc.abort()
 		return nil, err
+	}
+	if p.gates == 2 {
+		if err := proc.openGate(); err != nil {
+			return nil, err
+		}
 	}
 	return proc, nil
 }
@@ -220,7 +226,6 @@ func (p *Program) prologue(table []linked) []linked {
 
 // prepare does what only the parent may do for a child that waits at the gate.
 func (p *Process) prepare() error {
-	p.program.syncR.Close()
 	p.program.doneW.Close()
 	for _, l := range p.program.limits {
 		limit := unix.Rlimit{Cur: l.soft, Max: l.hard}
@@ -294,10 +299,31 @@ func (p *Process) Release() error {
 	return err
 }
 
-func (p *Process) run() error {
+// openGate lets the child go on.
+func (p *Process) openGate() error {
 	if _, err := p.program.syncW.Write([]byte{1}); err != nil {
 		p.abort()
-		return fmt.Errorf("start sandbox: %w", err)
+		return p.Cause(fmt.Errorf("start sandbox: %w", err))
+	}
+	return nil
+}
+
+// Cause is the step that the child failed at, where it did and so made err
+// happen, and else err.
+func (p *Process) Cause(err error) error {
+	if p.report == nil || p.report.failed == 0 {
+		return err
+	}
+	step := "close descriptors"
+	if n := int(p.report.failed) - 1 - p.program.shift; n >= 0 && n < len(p.program.entries) {
+		step = p.program.entries[n].what
+	}
+	return &StepError{Step: step, Errno: unix.Errno(p.report.errno)}
+}
+
+func (p *Process) run() error {
+	if err := p.openGate(); err != nil {
+		return err
 	}
 	var received error
 	p.program.closeShared()
@@ -315,12 +341,7 @@ func (p *Process) run() error {
 			p.pidfd = p.left
 		}
 	}
-	if i := p.report.failed; i != 0 {
-		step := "close descriptors"
-		if n := int(i) - 1 - p.program.shift; n >= 0 && n < len(p.program.entries) {
-			step = p.program.entries[n].what
-		}
-		err := &StepError{Step: step, Errno: unix.Errno(p.report.errno)}
+	if err := p.Cause(nil); err != nil {
 		p.abort()
 		return err
 	}
