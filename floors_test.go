@@ -37,6 +37,7 @@ var fences = []struct {
 	{"github.com/moby/buildkit", []string{"builder/dockerfile"}},
 	{"github.com/google/go-containerregistry/pkg/v1/remote", []string{"registry", "registry/transfer", "registry/auth"}},
 	{"github.com/google/go-containerregistry/pkg/authn", []string{"registry", "registry/transfer", "registry/auth"}},
+	{"github.com/pelletier/go-toml", []string{"registry"}},
 	{"github.com/urfave/cli", []string{"cmd/hod"}},
 	{"github.com/clipperhouse/displaywidth", []string{"cmd/hod/progress"}},
 }

@@ -134,39 +134,9 @@ func (s *Store) compressed(ctx context.Context, diffID digest.Digest, c compress
 			return f.Descriptor, nil
 		}
 	}
-	mt, err := c.MediaType(false)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	desc, err := s.writeCompressed(ctx, diffID, c)
-	if err != nil {
-		return desc, err
-	}
-	desc.MediaType = mt
-	return desc, s.addForm(diffID, formRecord{Descriptor: desc, Compressor: c.Version()})
-}
-
-func (s *Store) writeCompressed(ctx context.Context, diffID digest.Digest, c compress.Spec) (ocispec.Descriptor, error) {
-	r, err := s.OpenTar(ctx, diffID)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	defer r.Close()
 	w, err := s.CreateBlob(BlobOptions{})
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	defer w.Close()
-	z, err := compress.NewWriter(w, c)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	_, err = copyContext(ctx, z, r)
-	if cerr := z.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	return w.Commit(ctx)
+	return s.compressInto(ctx, diffID, c, w, w)
 }

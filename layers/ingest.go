@@ -31,7 +31,17 @@ func (s *Store) IngestBlob(ctx context.Context, desc ocispec.Descriptor, r io.Re
 	if info, ok := s.ingested(desc, wantDiffID); ok {
 		return info, nil
 	}
-	info, err := s.ingest(ctx, desc, r, wantDiffID, o)
+	blob, err := s.CreateBlob(BlobOptions{Expect: desc})
+	if err != nil {
+		return LayerInfo{}, fmt.Errorf("ingest layer %s: %w", desc.Digest, err)
+	}
+	defer blob.Close()
+	return s.ingestInto(ctx, blob, desc, r, wantDiffID, o)
+}
+
+// ingestInto is IngestBlob whose compressed bytes go to a sink.
+func (s *Store) ingestInto(ctx context.Context, blob blobSink, desc ocispec.Descriptor, r io.Reader, want digest.Digest, o IngestOptions) (LayerInfo, error) {
+	info, err := s.ingest(ctx, blob, desc, r, want, o)
 	if err != nil {
 		return LayerInfo{}, fmt.Errorf("ingest layer %s: %w", desc.Digest, err)
 	}
@@ -39,6 +49,13 @@ func (s *Store) IngestBlob(ctx context.Context, desc ocispec.Descriptor, r io.Re
 		return info, nil
 	}
 	return info, s.EnsureTree(ctx, append(slices.Clone(o.Below), info.DiffID), len(o.Below))
+}
+
+// blobSink takes compressed bytes as they pass and publishes them when they are
+// what was promised.
+type blobSink interface {
+	io.Writer
+	Commit(ctx context.Context) (ocispec.Descriptor, error)
 }
 
 // IngestStored is IngestBlob of a blob that is in the store.
@@ -72,12 +89,7 @@ func (s *Store) ingested(desc ocispec.Descriptor, want digest.Digest) (LayerInfo
 	return info, false
 }
 
-func (s *Store) ingest(ctx context.Context, desc ocispec.Descriptor, r io.Reader, want digest.Digest, o IngestOptions) (LayerInfo, error) {
-	blob, err := s.CreateBlob(BlobOptions{Expect: desc})
-	if err != nil {
-		return LayerInfo{}, err
-	}
-	defer blob.Close()
+func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descriptor, r io.Reader, want digest.Digest, o IngestOptions) (LayerInfo, error) {
 	in := io.TeeReader(&contextReader{ctx, r}, blob)
 	z, _, err := compress.NewReader(in)
 	if err != nil {

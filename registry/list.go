@@ -3,13 +3,13 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/hodbuild/hod/layers"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/hodbuild/hod/registry/transfer"
 )
 
 // maxPages bounds how long a listing may go on.
@@ -21,12 +21,8 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.dial(ctx, n, false)
-	if err != nil {
-		return nil, err
-	}
 	var tags []string
-	err = s.pages(ctx, s.path("tags/list"), func(raw []byte) error {
+	err = c.listing(ctx, n, "", func(raw []byte) error {
 		var page struct{ Tags []string }
 		err := json.Unmarshal(raw, &page)
 		tags = append(tags, page.Tags...)
@@ -38,89 +34,84 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	return tags, nil
 }
 
-// Delete removes a tag, or with a digest a manifest, from its registry.
-func (c *Client) Delete(ctx context.Context, ref string) error {
-	n, err := layers.ParseName(ref)
+// Repositories lists the repositories of a registry that gives a catalog.
+func (c *Client) Repositories(ctx context.Context, registry string) ([]string, error) {
+	n, err := layers.ParseName(registry + "/catalog")
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a registry", registry)
+	}
+	var repos []string
+	err = c.listing(ctx, n, "/v2/_catalog", func(raw []byte) error {
+		var page struct{ Repositories []string }
+		err := json.Unmarshal(raw, &page)
+		repos = append(repos, page.Repositories...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list repositories of %s: %w", registry, err)
+	}
+	return repos, nil
+}
+
+// listing walks a listing of a repository, or of a registry where a path is given.
+func (c *Client) listing(ctx context.Context, n layers.Name, path string, each func([]byte) error) error {
+	action := toPull
+	if path != "" {
+		action = toList
+	}
+	s, err := c.dial(n, action)
 	if err != nil {
 		return err
 	}
-	s, err := c.dial(ctx, n, true)
+	l, err := s.origin().get(ctx)
 	if err != nil {
 		return err
 	}
-	what := n.Tag
-	if n.Digest != "" {
-		what = string(n.Digest)
+	if path == "" {
+		path = l.Path("tags/list")
 	}
-	resp, err := s.do(ctx, http.MethodDelete, s.path("manifests/%s", what), nil, nil, http.StatusAccepted, http.StatusOK)
-	if err != nil {
-		return fmt.Errorf("delete %s: %w", n.Familiar(), err)
-	}
-	return resp.Body.Close()
+	return pages(ctx, l, path, each)
 }
 
-// Manifest reads a manifest or index as it is.
-func (c *Client) Manifest(ctx context.Context, ref string) (ocispec.Descriptor, []byte, error) {
-	n, err := layers.ParseName(ref)
-	if err != nil {
-		return ocispec.Descriptor{}, nil, err
-	}
-	s, err := c.dial(ctx, n, false)
-	if err != nil {
-		return ocispec.Descriptor{}, nil, err
-	}
-	what := n.Tag
-	if n.Digest != "" {
-		what = string(n.Digest)
-	}
-	return s.manifest(ctx, what)
-}
-
-// pages walks a listing along its Link headers, which may not leave the
-// registry nor come back.
-func (s *session) pages(ctx context.Context, path string, each func([]byte) error) error {
+// pages walks a listing along its Link headers, which may not leave the registry
+// nor come back.
+func pages(ctx context.Context, l *transfer.Line, path string, each func([]byte) error) error {
 	seen := map[string]bool{}
 	for range maxPages {
 		seen[path] = true
-		resp, err := s.do(ctx, http.MethodGet, path, nil, nil, http.StatusOK)
-		if err != nil {
-			return err
-		}
-		raw, err := io.ReadAll(io.LimitReader(resp.Body, layers.MaxManifest))
-		resp.Body.Close()
+		raw, header, err := l.Page(ctx, path, nil, layers.MaxManifest)
 		if err == nil {
 			err = each(raw)
 		}
 		if err != nil {
 			return err
 		}
-		path = nextPage(resp)
-		if path == "" {
-			return nil
+		if path, err = nextPage(l, path, header.Get("Link")); err != nil || path == "" {
+			return err
 		}
 		if seen[path] {
-			return fmt.Errorf("the listing goes round in circles")
+			return errors.New("the listing goes round in circles")
 		}
 	}
 	return fmt.Errorf("the listing has more than %d pages", maxPages)
 }
 
 // nextPage is the path and query of a Link header's next page on this registry.
-func nextPage(resp *http.Response) string {
-	link := resp.Header.Get("Link")
-	var target string
-	if n, _ := fmt.Sscanf(link, "<%s", &target); n != 1 {
-		return ""
+func nextPage(l *transfer.Line, path, link string) (string, error) {
+	target, rest, found := strings.Cut(strings.TrimPrefix(strings.TrimSpace(link), "<"), ">")
+	if link == "" || !found || !strings.Contains(rest, "next") {
+		return "", nil
 	}
-	for i, c := range target {
-		if c == '>' {
-			target = target[:i]
-			break
-		}
+	at, err := url.Parse(l.Base + path)
+	if err != nil {
+		return "", err
 	}
-	u, err := url.Parse(target)
-	if err != nil || u.Path == "" {
-		return ""
+	next, err := at.Parse(target)
+	if err != nil {
+		return "", fmt.Errorf("the listing's next page: %w", err)
 	}
-	return u.RequestURI()
+	if next.Host != at.Host {
+		return "", fmt.Errorf("the listing goes on at another host (%s)", next.Host)
+	}
+	return next.RequestURI(), nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry/auth"
+	"github.com/hodbuild/hod/registry/transfer"
 )
 
 // Login asks the registry whether the credential is right, then saves it where
@@ -25,23 +25,27 @@ func (c *Client) Login(ctx context.Context, host, user, password string) error {
 
 // checkLogin makes one request with the credential.
 func (c *Client) checkLogin(ctx context.Context, host, user, password string) error {
+	c.mu.Lock()
+	ends, err := c.endpoints(host)
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	at := ends[len(ends)-1]
 	var opts []name.Option
-	if c.plain(host) {
+	if at.scheme == "http" {
 		opts = append(opts, name.Insecure)
 	}
-	if host == layers.DefaultRegistry {
-		host = "index.docker.io"
-	}
-	reg, err := name.NewRegistry(host, opts...)
+	reg, err := name.NewRegistry(at.host, opts...)
 	if err != nil {
 		return err
 	}
 	basic := &authn.Basic{Username: user, Password: password}
-	t, err := transport.NewWithContext(ctx, reg, basic, c.base, nil)
+	t, err := transport.NewWithContext(ctx, reg, basic, at.rt, nil)
 	if err != nil {
 		return dialError(host, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.scheme(host)+"://"+reg.RegistryStr()+"/v2/", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.scheme+"://"+reg.RegistryStr()+"/v2/", nil)
 	if err != nil {
 		return err
 	}
@@ -54,7 +58,7 @@ func (c *Client) checkLogin(ctx context.Context, host, user, password string) er
 		return errors.New("the user name or the password is wrong")
 	}
 	if resp.StatusCode != http.StatusOK {
-		return refusal(http.MethodGet, resp)
+		return transfer.Refusal(http.MethodGet, resp)
 	}
 	return resp.Body.Close()
 }

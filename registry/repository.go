@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry/transfer"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -24,7 +25,14 @@ func (c *Client) Repository(ctx context.Context, store *layers.Store, ref string
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.dial(ctx, n, write)
+	action := toPull
+	if write {
+		action = toPush
+	}
+	s, err := c.dial(n, action)
+	if err == nil {
+		_, err = s.origin().get(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", n.Familiar(), err)
 	}
@@ -33,11 +41,7 @@ func (c *Client) Repository(ctx context.Context, store *layers.Store, ref string
 
 // Resolve reads the manifest that the reference names.
 func (r *Repository) Resolve(ctx context.Context) ([]byte, error) {
-	ref := r.name.Tag
-	if r.name.Digest != "" {
-		ref = string(r.name.Digest)
-	}
-	_, raw, err := r.s.manifest(ctx, ref)
+	_, raw, _, err := r.s.read(ctx, refOf(r.name))
 	return raw, err
 }
 
@@ -45,13 +49,13 @@ func (r *Repository) Resolve(ctx context.Context) ([]byte, error) {
 func (r *Repository) Open(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	switch d.MediaType {
 	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, layers.DockerManifest, layers.DockerIndex:
-		_, raw, err := r.s.manifest(ctx, string(d.Digest))
+		_, raw, _, err := r.s.read(ctx, string(d.Digest))
 		if err != nil {
 			return nil, err
 		}
 		return io.NopCloser(bytes.NewReader(raw)), nil
 	}
-	if err := r.s.fetchBlob(ctx, r.store, d); err != nil {
+	if err := r.s.fetchBlob(ctx, r.store, d, keepBlob(d)); err != nil {
 		return nil, err
 	}
 	return r.store.OpenBlob(d.Digest)
@@ -59,8 +63,11 @@ func (r *Repository) Open(ctx context.Context, d ocispec.Descriptor) (io.ReadClo
 
 // Put sends a blob unless the registry has it; open is called only when neither it nor the store does.
 func (r *Repository) Put(ctx context.Context, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	has, err := r.s.hasBlob(ctx, d)
-	if has || err != nil {
+	l, err := r.s.writer(ctx)
+	if err != nil {
+		return err
+	}
+	if has, err := l.Exists(ctx, d.Digest); has || err != nil {
 		return err
 	}
 	if _, err := r.store.StatBlob(d.Digest); err != nil {
@@ -73,10 +80,11 @@ func (r *Repository) Put(ctx context.Context, d ocispec.Descriptor, open func() 
 			return err
 		}
 	}
-	return r.s.pushBlob(ctx, r.store, d)
+	p := &pushing{session: r.s, store: r.store, name: r.name}
+	return p.upload(ctx, string(d.Digest), &transfer.Upload{Blob: d, Content: stored{r.store, d}})
 }
 
 // Publish makes a manifest, whose blobs are there, what the reference names.
 func (r *Repository) Publish(ctx context.Context, d ocispec.Descriptor, raw []byte) error {
-	return r.s.putManifest(ctx, r.name.Tag, d, raw)
+	return r.s.put(ctx, r.name.Tag, d, raw)
 }

@@ -3,14 +3,12 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry/transfer"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -40,7 +38,7 @@ func (c *Client) Resolve(ctx context.Context, ref string, p *ocispec.Platform) (
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.dial(ctx, n, false)
+	s, err := c.dial(n, toPull)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", n.Familiar(), err)
 	}
@@ -52,15 +50,7 @@ func (c *Client) Resolve(ctx context.Context, ref string, p *ocispec.Platform) (
 }
 
 func (s *session) resolve(ctx context.Context, n layers.Name, p *ocispec.Platform) (*Remote, error) {
-	ref := n.Tag
-	if n.Digest != "" {
-		ref = string(n.Digest)
-	}
-	desc, raw, err := s.manifest(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	m, err := layers.ParseManifest(desc.MediaType, raw)
+	desc, raw, m, err := s.read(ctx, refOf(n))
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +75,7 @@ func (r *Remote) choose(ctx context.Context, p *ocispec.Platform) error {
 		if d.Platform == nil || !layers.Matches(want, *d.Platform) {
 			continue
 		}
-		desc, raw, err := r.session.manifest(ctx, string(d.Digest))
-		if err != nil {
-			return err
-		}
-		m, err := layers.ParseManifest(desc.MediaType, raw)
+		desc, raw, m, err := r.session.read(ctx, string(d.Digest))
 		if err != nil {
 			return err
 		}
@@ -110,10 +96,7 @@ func (r *Remote) readConfig(ctx context.Context) error {
 	if d.Size > layers.MaxManifest {
 		return fmt.Errorf("config of %d bytes is more than %d", d.Size, layers.MaxManifest)
 	}
-	raw, _, err := r.session.document(ctx, r.session.path("blobs/%s", d.Digest), nil, d.Size)
-	if err == nil {
-		err = verify(raw, d)
-	}
+	raw, err := r.session.smallBlob(ctx, d)
 	if err != nil {
 		return fmt.Errorf("read config: %w", err)
 	}
@@ -133,13 +116,46 @@ func (r *Remote) readConfig(ctx context.Context) error {
 	return nil
 }
 
-// manifest reads and verifies a manifest by tag or digest.
-func (s *session) manifest(ctx context.Context, ref string) (ocispec.Descriptor, []byte, error) {
-	var none ocispec.Descriptor
-	raw, kind, err := s.document(ctx, s.path("manifests/%s", ref), http.Header{"Accept": {accept}}, layers.MaxManifest)
-	if err != nil {
-		return none, nil, fmt.Errorf("read manifest: %w", err)
+// refOf is what a name asks its repository for: a digest rules.
+func refOf(n layers.Name) string {
+	if n.Digest != "" {
+		return string(n.Digest)
 	}
+	return n.Tag
+}
+
+// smallBlob reads a blob whole, verified.
+func (s *session) smallBlob(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
+	var raw []byte
+	err := s.each(ctx, func(l *transfer.Line) error {
+		var err error
+		raw, _, err = l.Document(ctx, l.Path("blobs/%s", d.Digest), nil, d.Size)
+		if err == nil {
+			err = verify(raw, d)
+		}
+		return err
+	})
+	return raw, err
+}
+
+// read reads and verifies a manifest or index by tag or digest.
+func (s *session) read(ctx context.Context, ref string) (desc ocispec.Descriptor, raw []byte, m *layers.Manifest, err error) {
+	err = s.each(ctx, func(l *transfer.Line) error {
+		var kind string
+		var err error
+		raw, kind, err = l.Document(ctx, l.Path("manifests/%s", ref), http.Header{"Accept": {accept}}, layers.MaxManifest)
+		if err != nil {
+			return fmt.Errorf("read manifest: %w", err)
+		}
+		desc, m, err = describe(ref, kind, raw)
+		return err
+	})
+	return desc, raw, m, err
+}
+
+// describe verifies a manifest that came as ref and tells what it is.
+func describe(ref, kind string, raw []byte) (ocispec.Descriptor, *layers.Manifest, error) {
+	var none ocispec.Descriptor
 	d := digest.Canonical.FromBytes(raw)
 	if want, err := digest.Parse(ref); err == nil {
 		if d = want.Algorithm().FromBytes(raw); d != want {
@@ -154,44 +170,7 @@ func (s *session) manifest(ctx context.Context, ref string) (ocispec.Descriptor,
 	if err != nil {
 		return none, nil, err
 	}
-	return ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(raw))}, raw, nil
-}
-
-// document reads something small whole, and its media type. An answer that
-// breaks off is asked for again.
-func (s *session) document(ctx context.Context, path string, header http.Header, most int64) ([]byte, string, error) {
-	for try := 1; ; try++ {
-		raw, kind, err := s.documentOnce(ctx, path, header, most)
-		var status *StatusError
-		if err == nil || try >= tries || ctx.Err() != nil || errors.As(err, &status) || errors.Is(err, errTooLarge) {
-			return raw, kind, err
-		}
-	}
-}
-
-// errTooLarge is a document that is not small.
-var errTooLarge = errors.New("it is too large")
-
-func (s *session) documentOnce(ctx context.Context, path string, header http.Header, most int64) ([]byte, string, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	resp, err := s.do(ctx, http.MethodGet, path, header, nil, http.StatusOK)
-	if err != nil {
-		return nil, "", err
-	}
-	defer resp.Body.Close()
-	idle := time.AfterFunc(s.c.idle, func() { cancel(errIdle) })
-	defer idle.Stop()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
-	switch {
-	case err != nil && errors.Is(context.Cause(ctx), errIdle):
-		return nil, "", errIdle
-	case err != nil:
-		return nil, "", err
-	case int64(len(raw)) > most:
-		return nil, "", fmt.Errorf("%w: more than %d bytes", errTooLarge, most)
-	}
-	return raw, resp.Header.Get("Content-Type"), nil
+	return ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(raw))}, m, nil
 }
 
 // verify compares bytes with what a descriptor says of them.

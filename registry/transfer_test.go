@@ -22,6 +22,7 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry/auth"
 	"github.com/hodbuild/hod/registry/server"
+	"github.com/hodbuild/hod/registry/transfer"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,8 +42,8 @@ func openStore(t *testing.T) *layers.Store {
 func patient() *Client {
 	c := New(Options{})
 	c.auth = auth.Files{}
-	c.base.(*guard).inner.(*http.Transport).ResponseHeaderTimeout = 20 * time.Second
-	c.idle, c.pause, c.limit = 400*time.Millisecond, time.Millisecond, 5*time.Millisecond
+	c.base.ResponseHeaderTimeout = 20 * time.Second
+	c.patience = transfer.Patience{Idle: 400 * time.Millisecond, Pause: time.Millisecond, Limit: 5 * time.Millisecond}
 	return c
 }
 
@@ -172,11 +173,11 @@ func TestPullOverFaultyLines(t *testing.T) {
 			t.Errorf("%s: %v", c.scenario(seed), err)
 		}
 		c.heal()
-		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+		client.base.CloseIdleConnections()
 		if err := pullBlobs(t, client, store, c.host+"/app"); err != nil {
 			t.Errorf("%s: and again: %v", c.scenario(seed), err)
 		}
-		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+		client.base.CloseIdleConnections()
 	}
 	if c.canary.calls.Load() == 0 || c.canary.shown.Load() != 0 {
 		t.Errorf("the other origin was called %d times and saw %d credentials", c.canary.calls.Load(), c.canary.shown.Load())
@@ -198,7 +199,7 @@ func pullBlobs(t *testing.T, client *Client, store *layers.Store, ref string) er
 		t.Fatal(err)
 	}
 	defer lease.Close()
-	err = client.fetchBlobs(ctx, store, lease, r)
+	_, err = client.fetch(ctx, store, lease, r, layers.IngestOptions{NoTree: true})
 	for _, d := range r.Manifest.Layers {
 		b, oerr := store.OpenBlob(d.Digest)
 		if oerr != nil {
@@ -233,14 +234,14 @@ func TestPushOverFaultyLines(t *testing.T) {
 			t.Errorf("%s: %v", c.scenario(seed), err)
 		}
 		c.heal()
-		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+		client.base.CloseIdleConnections()
 		if _, err := client.PushAs(ctx, store, c.host+"/app", to, PushOptions{}); err != nil {
 			t.Errorf("%s: and again: %v", c.scenario(seed), err)
 		}
 		if err := pullBlobs(t, client, openStore(t), to); err != nil {
 			t.Errorf("%s: pull what was pushed: %v", c.scenario(seed), err)
 		}
-		client.base.(*guard).inner.(*http.Transport).CloseIdleConnections()
+		client.base.CloseIdleConnections()
 	}
 	if c.canary.shown.Load() != 0 {
 		t.Errorf("the other origin saw %d credentials", c.canary.shown.Load())
@@ -269,7 +270,7 @@ func TestPullGoesOnWhereItWas(t *testing.T) {
 	c.line.fault, c.line.times = faults[1], 12
 	c.line.bytes.Store(0)
 	for range 4 { // each run may give up; the next goes on
-		if err = r.session.fetchBlob(context.Background(), store, d); err == nil {
+		if err = r.session.fetchBlob(context.Background(), store, d, keepBlob(d)); err == nil {
 			break
 		}
 	}
@@ -294,8 +295,9 @@ func TestPullTrustsNoPartialFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		p, err := store.Partial(string(r.Manifest.Layers[0].Digest))
-		if err == nil {
+		if err == nil { // the journal says that they are good
 			_, err = p.File().Write(left)
+			err = errors.Join(err, p.SetState(fmt.Appendf(nil, `[{"From":0,"To":%d}]`, len(left))))
 		}
 		if err = errors.Join(err, p.Close()); err != nil {
 			t.Fatal(err)
@@ -316,6 +318,13 @@ func TestPullOfALayerTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Manifest.Layers = append(r.Manifest.Layers, r.Manifest.Layers[0])
+	r.Chain = append(r.Chain, r.Chain[0])
+	r.Config = fmt.Appendf(nil, `{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":[%q,%q]}}`, r.Chain[0], r.Chain[1])
+	r.Manifest.Config = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(r.Config), Size: int64(len(r.Config))}
+	if r.Raw, err = json.Marshal(ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: r.Manifest.Config, Layers: r.Manifest.Layers}); err != nil {
+		t.Fatal(err)
+	}
+	r.Desc = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(r.Raw), Size: int64(len(r.Raw))}
 	failed := make(chan error, 2)
 	for range 2 {
 		go func() {
@@ -332,7 +341,8 @@ func TestPullOfALayerTwice(t *testing.T) {
 }
 
 func patientFetch(store *layers.Store, lease *layers.Lease, r *Remote) error {
-	return patient().fetchBlobs(context.Background(), store, lease, r)
+	_, err := patient().fetch(context.Background(), store, lease, r, layers.IngestOptions{NoTree: true})
+	return err
 }
 
 // TestCredentialsStayWithTheirRegistry shows a password to one registry, which
@@ -365,12 +375,16 @@ func TestCredentialsStayWithTheirRegistry(t *testing.T) {
 			t.Errorf("%d: the stranger's answer was taken", code)
 		}
 		client.Delete(ctx, host+"/app:x")
-		s, err := client.dial(ctx, layers.Name{Registry: host, Repository: "app"}, true)
+		s, err := client.dial(layers.Name{Registry: host, Repository: "app"}, toPush)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.writer(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, method := range []string{"HEAD", "POST", "PATCH", "PUT"} {
-			if resp, err := s.once(ctx, method, s.base+"/v2/app/x", nil, bytesBody([]byte("x"))); err == nil {
+			if resp, err := l.Once(ctx, method, "/v2/app/x", nil, transfer.Bytes([]byte("x"))); err == nil {
 				io.Copy(io.Discard, resp.Body)
 				resp.Body.Close()
 			}
@@ -398,7 +412,8 @@ func TestNoPlainTextToOthers(t *testing.T) {
 		}
 		req := httptest.NewRequest(http.MethodGet, "http://"+host+"/v2/", nil)
 		var refused *plainTextError
-		if _, err := client.base.RoundTrip(req); !errors.As(err, &refused) {
+		guard := &guard{inner: client.base, plain: client.plain}
+		if _, err := guard.RoundTrip(req); !errors.As(err, &refused) {
 			t.Errorf("%s: %v", host, err)
 		}
 	}

@@ -1,0 +1,171 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry/transfer"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Manifest reads a manifest or index as it is, verified against the digest if
+// the name has one.
+func (c *Client) Manifest(ctx context.Context, ref string) (ocispec.Descriptor, []byte, error) {
+	n, err := layers.ParseName(ref)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	s, err := c.dial(n, toPull)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	desc, raw, _, err := s.read(ctx, refOf(n))
+	if err != nil {
+		err = fmt.Errorf("manifest of %s: %w", n.Familiar(), err)
+	}
+	return desc, raw, err
+}
+
+// Digest tells what a name means now, by one request without a body; a registry
+// that does not say the digest is asked for the manifest.
+func (c *Client) Digest(ctx context.Context, ref string) (digest.Digest, error) {
+	n, err := layers.ParseName(ref)
+	if err != nil {
+		return "", err
+	}
+	s, err := c.dial(n, toPull)
+	if err != nil {
+		return "", err
+	}
+	var got digest.Digest
+	err = s.each(ctx, func(l *transfer.Line) error {
+		resp, err := l.Do(ctx, http.MethodHead, l.Path("manifests/%s", refOf(n)), http.Header{"Accept": {accept}}, nil, http.StatusOK)
+		if err != nil {
+			return err
+		}
+		got = digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+		return resp.Body.Close()
+	})
+	if err != nil {
+		return "", fmt.Errorf("digest of %s: %w", n.Familiar(), err)
+	}
+	if got.Validate() == nil && (n.Digest == "" || n.Digest == got) {
+		return got, nil
+	}
+	desc, _, err := c.Manifest(ctx, ref)
+	return desc.Digest, err
+}
+
+// CopyBlob writes a blob of a repository to w as it comes; name must have the
+// blob's digest. An error tells that what was written is not the blob.
+func (c *Client) CopyBlob(ctx context.Context, w io.Writer, name string) error {
+	n, err := layers.ParseName(name)
+	if err != nil {
+		return err
+	}
+	if n.Digest == "" {
+		return fmt.Errorf("blob of %s: the name has no digest", n.Familiar())
+	}
+	s, err := c.dial(n, toPull)
+	if err != nil {
+		return err
+	}
+	h := n.Digest.Algorithm().Hash()
+	err = s.each(ctx, func(l *transfer.Line) error {
+		r, err := l.Blob(ctx, n.Digest, 0)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(io.MultiWriter(w, h), r)
+		return err
+	})
+	if err == nil && digest.NewDigest(n.Digest.Algorithm(), h) != n.Digest {
+		err = &layers.DigestError{Want: n.Digest, Got: digest.NewDigest(n.Digest.Algorithm(), h)}
+	}
+	if err != nil {
+		return fmt.Errorf("blob of %s: %w", n.Familiar(), err)
+	}
+	return nil
+}
+
+// PutManifest stores a manifest or index under a name, whose digest must fit if
+// it has one. What the manifest names must be in the repository.
+func (c *Client) PutManifest(ctx context.Context, ref string, desc ocispec.Descriptor, raw []byte) error {
+	n, err := layers.ParseName(ref)
+	if err != nil {
+		return err
+	}
+	s, err := c.dial(n, toPush)
+	if err != nil {
+		return err
+	}
+	if n.Digest != "" && n.Digest != desc.Digest {
+		return fmt.Errorf("put manifest %s: %w", n.Familiar(), &layers.DigestError{Want: n.Digest, Got: desc.Digest})
+	}
+	if err := s.put(ctx, tagOf(n, desc), desc, raw); err != nil {
+		return fmt.Errorf("put manifest %s: %w", n.Familiar(), err)
+	}
+	return nil
+}
+
+// tagOf is what a manifest is pushed as: the tag, even where a digest stands
+// beside it.
+func tagOf(n layers.Name, desc ocispec.Descriptor) string {
+	if n.Tag != "" {
+		return n.Tag
+	}
+	return string(desc.Digest)
+}
+
+// put stores a manifest in the session's repository.
+func (s *session) put(ctx context.Context, ref string, d ocispec.Descriptor, raw []byte) error {
+	l, err := s.writer(ctx)
+	if err != nil {
+		return err
+	}
+	h := http.Header{"Content-Type": {d.MediaType}}
+	resp, err := l.Do(ctx, http.MethodPut, l.Path("manifests/%s", ref), h, transfer.Bytes(raw), http.StatusCreated, http.StatusOK, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// Delete removes a tag, or with a digest a manifest, from its registry.
+func (c *Client) Delete(ctx context.Context, ref string) error {
+	n, err := layers.ParseName(ref)
+	if err != nil {
+		return err
+	}
+	return c.remove(ctx, n, "manifests/"+refOf(n))
+}
+
+// DeleteBlob removes a blob from a repository; name must have its digest.
+func (c *Client) DeleteBlob(ctx context.Context, name string) error {
+	n, err := layers.ParseName(name)
+	if err != nil {
+		return err
+	}
+	return c.remove(ctx, n, "blobs/"+string(n.Digest))
+}
+
+func (c *Client) remove(ctx context.Context, n layers.Name, what string) error {
+	s, err := c.dial(n, toDelete)
+	if err != nil {
+		return err
+	}
+	l, err := s.writer(ctx)
+	if err != nil {
+		return err
+	}
+	resp, err := l.Do(ctx, http.MethodDelete, l.Path("%s", what), nil, nil, http.StatusAccepted, http.StatusOK, http.StatusNoContent)
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", n.Familiar(), err)
+	}
+	return resp.Body.Close()
+}

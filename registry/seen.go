@@ -1,0 +1,79 @@
+package registry
+
+import (
+	"context"
+	"slices"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+)
+
+// sightings tell in which other repositories of a registry a blob was seen, so
+// that it can be linked there instead of sent. They follow from what the store
+// has: an image that came from a repository, or has a name in one.
+type sightings map[digest.Digest][]string
+
+// maxSeen bounds how many repositories are asked for one blob, and how many a
+// token is asked for.
+const maxSeen, maxScopes = 3, 8
+
+// seenIn looks through the store for blobs of the registry of a name.
+func seenIn(ctx context.Context, store *layers.Store, n layers.Name) (sightings, error) {
+	seen := sightings{}
+	images, err := store.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range images {
+		if img.Manifest != nil {
+			seen.note(store, n, img.Source, img.Manifest.Digest, 0)
+		}
+	}
+	refs, err := store.References(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range refs {
+		seen.note(store, n, r.Name, r.Target.Digest, 0)
+	}
+	return seen, nil
+}
+
+// note adds the blobs of a manifest, or of an index, that has a name elsewhere in
+// the registry.
+func (s sightings) note(store *layers.Store, n layers.Name, name string, d digest.Digest, depth int) {
+	m, err := layers.ParseName(name)
+	if err != nil || m.Registry != n.Registry || m.Repository == n.Repository || depth > 2 {
+		return
+	}
+	raw, err := store.ReadManifest(d)
+	if err != nil {
+		return
+	}
+	doc, err := layers.ParseManifest("", raw)
+	if err != nil {
+		return
+	}
+	for _, c := range doc.Manifests {
+		s.note(store, n, name, c.Digest, depth+1)
+	}
+	for _, b := range blobsOf(doc) {
+		if list := s[b.Digest]; len(list) < maxSeen && !slices.Contains(list, m.Repository) {
+			s[b.Digest] = append(list, m.Repository)
+		}
+	}
+}
+
+// repositories lists whose blobs we may want to link.
+func (s sightings) repositories() []string {
+	var list []string
+	for _, repos := range s {
+		for _, r := range repos {
+			if !slices.Contains(list, r) {
+				list = append(list, r)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list[:min(len(list), maxScopes)]
+}

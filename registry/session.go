@@ -1,0 +1,234 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry/transfer"
+)
+
+// session speaks to one repository with the rights it needs: through the mirrors
+// of its registry where it only reads, else with the registry itself.
+type session struct {
+	c    *Client
+	ways []*way
+}
+
+// way is one host that may serve the repository; it is spoken to when it is
+// needed.
+type way struct {
+	open func(context.Context) (*transfer.Line, error)
+
+	mu   sync.Mutex // guards line
+	line *transfer.Line
+}
+
+// get opens the line once; after a failure the next call tries again.
+func (w *way) get(ctx context.Context) (*transfer.Line, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.line != nil {
+		return w.line, nil
+	}
+	var err error
+	w.line, err = w.open(ctx)
+	return w.line, err
+}
+
+// each asks the hosts in turn until one has an answer. The last error counts.
+func (s *session) each(ctx context.Context, fn func(*transfer.Line) error) error {
+	var err error
+	for _, w := range s.ways {
+		l, lerr := w.get(ctx)
+		if err = lerr; err == nil {
+			err = fn(l)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// blobWays are the hosts for downloads.
+func (s *session) blobWays() []transfer.Way {
+	ways := make([]transfer.Way, len(s.ways))
+	for i, w := range s.ways {
+		ways[i] = w.get
+	}
+	return ways
+}
+
+// writer is the line that is written to.
+func (s *session) writer(ctx context.Context) (*transfer.Line, error) { return s.origin().get(ctx) }
+
+// origin is the registry itself.
+func (s *session) origin() *way { return s.ways[len(s.ways)-1] }
+
+// What a session may be for, in the words of token servers.
+const (
+	toPull   = "pull"
+	toPush   = "push,pull"
+	toDelete = "pull,push,delete"
+	toList   = "*" // the registry's catalog
+)
+
+// dial opens a session; also names repositories of the registry from which blobs
+// may be linked.
+func (c *Client) dial(n layers.Name, action string, also ...string) (*session, error) {
+	key := fmt.Sprint(n.Registry, "/", n.Repository, action, also)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.sessions[key]; s != nil {
+		return s, nil
+	}
+	ends, err := c.endpoints(n.Registry)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{c: c}
+	for _, e := range ends {
+		if reads := action == toPull || action == toList; reads && !e.pull || !reads && !e.push {
+			continue
+		}
+		s.ways = append(s.ways, &way{open: func(ctx context.Context) (*transfer.Line, error) {
+			return c.line(ctx, e, n, action, also)
+		}})
+	}
+	if len(s.ways) == 0 {
+		return nil, fmt.Errorf("hosts.toml of %s names no host for %s", n.Registry, action)
+	}
+	c.sessions[key] = s
+	return s, nil
+}
+
+// handshake marks the requests by which a line is opened: they are tried again
+// here, the others by those who send them.
+type handshake struct{}
+
+// line authenticates with a host.
+func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action string, also []string) (*transfer.Line, error) {
+	opts := []name.Option{name.StrictValidation}
+	if e.scheme == "http" {
+		opts = append(opts, name.Insecure)
+	}
+	repo, err := name.NewRepository(e.host+"/"+n.Repository, opts...)
+	if err != nil {
+		return nil, err
+	}
+	who, err := authn.Resolve(ctx, c.auth, repo)
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s: %w", e.host, err)
+	}
+	scopes := []string{repo.Scope(action)}
+	if action == toList {
+		scopes = []string{repo.Registry.Scope(action)}
+	}
+	for _, r := range also {
+		if other, err := name.NewRepository(e.host+"/"+r, opts...); err == nil {
+			scopes = append(scopes, other.Scope(transport.PullScope))
+		}
+	}
+	t, err := transport.NewWithContext(context.WithValue(ctx, handshake{}, true), repo.Registry, who, e.rt, scopes)
+	if err != nil {
+		return nil, dialError(e.host, err)
+	}
+	l := &transfer.Line{
+		HTTP: &http.Client{Transport: t, CheckRedirect: limitRedirects}, Base: e.scheme + "://" + e.host,
+		Repository: n.Repository, Patience: c.patience,
+	}
+	if e.mirror {
+		l.Namespace = n.Registry
+	}
+	return l, nil
+}
+
+// dialError tells a refusal from a registry that is not there.
+func dialError(host string, err error) error {
+	var te *transport.Error
+	if errors.As(err, &te) {
+		return fmt.Errorf("registry %s: %w", host, &StatusError{Status: te.StatusCode, Method: "GET", URL: "/v2/", Detail: firstLine(te.Error())})
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnreachable, host, err)
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return transfer.Printable(s)
+}
+
+// limitRedirects follows few redirects and none from TLS to plain text.
+func limitRedirects(req *http.Request, via []*http.Request) error {
+	if len(via) >= 5 {
+		return errors.New("too many redirects")
+	}
+	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return errors.New("redirect from https to " + req.URL.Scheme)
+	}
+	return nil
+}
+
+// endpoint is one host that serves a registry, or a mirror of it.
+type endpoint struct {
+	scheme, host string
+	pull, push   bool
+	mirror       bool
+	rt           http.RoundTripper
+}
+
+// endpoints are the hosts of a registry, in the order in which they are asked.
+func (c *Client) endpoints(registry string) ([]*endpoint, error) {
+	host := registry
+	if host == layers.DefaultRegistry {
+		host = "index.docker.io"
+	}
+	set, err := readHosts(c.o.HostDirs, registry)
+	if err != nil {
+		return nil, err
+	}
+	var ends []*endpoint
+	for _, h := range set {
+		e, err := c.endpoint(h, host)
+		if err != nil {
+			return nil, err
+		}
+		ends = append(ends, e)
+	}
+	return ends, nil
+}
+
+// endpoint makes the transport that a host wants.
+func (c *Client) endpoint(h hostConfig, server string) (*endpoint, error) {
+	e := &endpoint{scheme: h.scheme, host: h.host, mirror: h.mirror}
+	if e.host == "" {
+		e.host = server
+	}
+	if e.scheme == "" {
+		e.scheme = c.scheme(e.host)
+	}
+	e.pull = h.capabilities == nil || slices.Contains(h.capabilities, "pull")
+	e.push = h.capabilities == nil && !h.mirror || slices.Contains(h.capabilities, "push")
+	inner := c.base
+	if h.tls != nil || h.dialTimeout > 0 {
+		inner = c.base.Clone()
+		inner.TLSClientConfig = h.tls
+		d := c.dialer()
+		if h.dialTimeout > 0 {
+			d.Timeout = h.dialTimeout
+		}
+		inner.DialContext = d.DialContext
+	}
+	plain := func(host string) bool { return c.plain(host) || e.scheme == "http" && host == e.host }
+	e.rt = &guard{inner: inner, plain: plain, patience: c.patience, host: e.host, header: h.header, prefix: h.path}
+	c.expect(e.host)
+	return e, nil
+}

@@ -1,0 +1,51 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// ErrTooLarge is a document that is not small.
+var ErrTooLarge = errors.New("it is too large")
+
+// Document reads something small whole, and its media type. An answer that
+// breaks off is asked for again.
+func (l *Line) Document(ctx context.Context, path string, header http.Header, most int64) ([]byte, string, error) {
+	for try := 1; ; try++ {
+		raw, h, err := l.document(ctx, path, header, most)
+		if err == nil || try >= tries || ctx.Err() != nil || Status(err) != 0 || errors.Is(err, ErrTooLarge) {
+			return raw, h.Get("Content-Type"), err
+		}
+	}
+}
+
+func (l *Line) document(ctx context.Context, path string, header http.Header, most int64) ([]byte, http.Header, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, err := l.Do(ctx, http.MethodGet, path, header, nil, http.StatusOK)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	idle := time.AfterFunc(l.Patience.Idle, func() { cancel(errIdle) })
+	defer idle.Stop()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errIdle):
+		return nil, nil, errIdle
+	case err != nil:
+		return nil, nil, err
+	case int64(len(raw)) > most:
+		return nil, nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, most)
+	}
+	return raw, resp.Header, nil
+}
+
+// Page reads one page of a listing and its headers.
+func (l *Line) Page(ctx context.Context, path string, header http.Header, most int64) ([]byte, http.Header, error) {
+	return l.document(ctx, path, header, most)
+}

@@ -1,0 +1,120 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A StatusError is a registry's refusal.
+type StatusError struct {
+	Status int
+	Method string
+	URL    string
+	Code   string        // what the registry calls it: "BLOB_UNKNOWN"
+	Detail string        // what the registry says, shortened
+	After  time.Duration // when the registry wants to be asked again; 0 if it does not say
+}
+
+func (e *StatusError) Error() string {
+	s := fmt.Sprintf("%s %s: %d %s", e.Method, e.URL, e.Status, http.StatusText(e.Status))
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
+// Status tells the status of a refusal that is in err, or 0.
+func Status(err error) int {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Status
+	}
+	return 0
+}
+
+// maxRefusal bounds what is read of a refusal.
+const maxRefusal = 64 << 10
+
+// Refusal reads a little of an answer, closes it and makes an error of it.
+func Refusal(method string, resp *http.Response) error {
+	defer resp.Body.Close()
+	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	var doc struct {
+		Errors []struct{ Code, Message string }
+	}
+	u := *resp.Request.URL
+	u.RawQuery = ""
+	e := &StatusError{Status: resp.StatusCode, Method: method, URL: u.Redacted(), After: retryAfter(resp.Header.Get("Retry-After"))}
+	if json.Unmarshal(raw, &doc) == nil && len(doc.Errors) > 0 {
+		e.Code = Printable(doc.Errors[0].Code)
+		e.Detail = Printable(strings.Trim(doc.Errors[0].Code+": "+doc.Errors[0].Message, ": "))
+	}
+	return e
+}
+
+// retryAfter reads seconds or a date.
+func retryAfter(s string) time.Duration {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 {
+		return time.Duration(min(n, 86400)) * time.Second
+	}
+	if at, err := http.ParseTime(s); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}
+
+// Printable keeps a registry's words from steering the terminal, and short.
+func Printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 300)]
+}
+
+// retry says whether an error may pass, and how long to wait.
+func (p Patience) retry(err error, try int) (time.Duration, bool) {
+	if try >= tries || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return 0, false
+	}
+	wait := min(p.Pause<<(try-1), p.Limit/2)
+	wait = wait/2 + rand.N(wait/2+1)
+	var status *StatusError
+	if errors.As(err, &status) {
+		return min(max(status.After, wait), p.Limit), passing(status.Status)
+	}
+	return wait, transient(err)
+}
+
+// passing tells of statuses that may be another one next time.
+func passing(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
+		status >= 500 && status != http.StatusNotImplemented
+}
+
+// transient says whether a failure of the connection may not come again.
+func transient(err error) bool {
+	s := err.Error()
+	for _, t := range []string{"connection reset", "EOF", "broken pipe", "connection refused", "timeout", "http2: server sent GOAWAY", "stream error", "server closed idle connection"} {
+		if strings.Contains(s, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// After says whether an answer's status may be another one next time, and how
+// long to wait. It does not touch the body.
+func (p Patience) After(resp *http.Response, try int) (time.Duration, bool) {
+	return p.retry(&StatusError{Status: resp.StatusCode, After: retryAfter(resp.Header.Get("Retry-After"))}, try)
+}

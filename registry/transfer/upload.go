@@ -1,0 +1,230 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// smallBlob is sent with the request that closes the upload.
+	smallBlob = 1 << 20
+	// firstChunk is what is sent at once to a registry that forgets the rest.
+	firstChunk, leastChunk = 32 << 20, 4 << 20
+)
+
+// Content is the bytes of a blob that is sent. They may still be in the making.
+type Content interface {
+	// Open reads from an offset on.
+	Open(ctx context.Context, off int64) (io.ReadCloser, error)
+	// Whole waits until all is there, and tells what it is.
+	Whole(ctx context.Context) (ocispec.Descriptor, error)
+}
+
+// Journal remembers where an upload goes on, over the death of the process.
+type Journal interface {
+	Location() string
+	SetLocation(string) error
+}
+
+// Upload sends one blob to a repository.
+type Upload struct {
+	Line    *Line
+	Content Content
+	Blob    ocispec.Descriptor // empty as long as nobody knows
+	From    []string           // repositories of the registry that may have the blob
+	Slots   chan struct{}      // if set: bounds the uploads that go on together
+	Event   func(Step)
+	// OpenJournal, if set, is called for a blob that is worth it. When it fails the
+	// upload goes on without.
+	OpenJournal func() (Journal, error)
+
+	journal Journal // nil if there is none
+
+	loc    *url.URL // of the session
+	offset int64    // how much of the blob is there
+	eof    bool     // all of it
+	chunk  int64    // bytes of one request; 0 is no bound
+}
+
+// Step tells how far an upload is.
+type Step struct {
+	Action string // "exists", "mounted", "upload", "done"
+	Sent   int64
+	Size   int64 // 0 if unknown
+}
+
+// Exists asks whether the repository has a blob.
+func (l *Line) Exists(ctx context.Context, d digest.Digest) (bool, error) {
+	resp, err := l.Do(ctx, http.MethodHead, l.Path("blobs/%s", d), nil, nil, http.StatusOK, http.StatusNotFound)
+	if err != nil {
+		return false, err
+	}
+	return resp.StatusCode == http.StatusOK, resp.Body.Close()
+}
+
+// Run sends the blob unless the registry has it, and tells what it is.
+func (u *Upload) Run(ctx context.Context) (ocispec.Descriptor, error) {
+	if u.Blob.Digest != "" {
+		there, err := u.Line.Exists(ctx, u.Blob.Digest)
+		if err != nil {
+			return u.Blob, err
+		}
+		if there {
+			return u.end("exists")
+		}
+	}
+	if u.Slots != nil {
+		select {
+		case u.Slots <- struct{}{}:
+			defer func() { <-u.Slots }()
+		case <-ctx.Done():
+			return u.Blob, ctx.Err()
+		}
+	}
+	mounted, err := u.begin(ctx)
+	if err != nil {
+		return u.Blob, err
+	}
+	if mounted {
+		return u.end("mounted")
+	}
+	for try := 1; ; try++ {
+		err := u.send(ctx)
+		if err == nil {
+			return u.end("done")
+		}
+		if try >= tries || ctx.Err() != nil || final(Status(err)) || errors.Is(err, errContent) {
+			return u.Blob, fmt.Errorf("upload %s: %w", u.Blob.Digest, err)
+		}
+		if err := u.open(ctx); err != nil {
+			return u.Blob, err
+		}
+	}
+}
+
+func (u *Upload) end(action string) (ocispec.Descriptor, error) {
+	u.Event(Step{Action: action, Sent: u.Blob.Size, Size: u.Blob.Size})
+	return u.Blob, nil
+}
+
+// final says whether a refusal would be the same for an upload from the start.
+// One whose session was lost (404), or is not where we thought (416), would not.
+func final(status int) bool {
+	switch status {
+	case 0, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestedRangeNotSatisfiable, http.StatusConflict:
+		return false
+	}
+	return !passing(status)
+}
+
+// begin finds the session to send to: one of an earlier run, or a new one, for
+// which the registry may offer to link the blob instead.
+func (u *Upload) begin(ctx context.Context) (mounted bool, err error) {
+	if u.resume(ctx) {
+		return false, nil
+	}
+	for _, from := range u.From {
+		if u.Blob.Digest == "" {
+			break
+		}
+		mounted, err := u.mount(ctx, from)
+		if mounted || err == nil && u.loc != nil {
+			return mounted, nil
+		}
+	}
+	return false, u.open(ctx)
+}
+
+// resume goes on with the session of an earlier run, if it is still there.
+func (u *Upload) resume(ctx context.Context) bool {
+	if u.OpenJournal == nil || u.small() {
+		return false
+	}
+	j, err := u.OpenJournal()
+	if err != nil {
+		return false
+	}
+	u.journal = j
+	if j.Location() == "" {
+		return false
+	}
+	loc, err := u.Line.sameOrigin(u.journal.Location())
+	if err != nil {
+		return false
+	}
+	u.loc = loc
+	if u.ask(ctx) != nil {
+		u.loc, u.offset = nil, 0
+		return false
+	}
+	return true
+}
+
+// mount asks for a link from another repository. A registry that does not do it
+// opens a session instead. A refusal is no error: the blob can still be sent.
+func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
+	q := url.Values{"mount": {string(u.Blob.Digest)}, "from": {from}}
+	resp, err := u.Line.Do(ctx, http.MethodPost, u.Line.Path("blobs/uploads/")+"?"+q.Encode(), nil, nil, http.StatusCreated, http.StatusAccepted)
+	if err != nil {
+		return false, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusCreated {
+		return true, nil
+	}
+	return false, u.located(resp)
+}
+
+// open begins a session.
+func (u *Upload) open(ctx context.Context) error {
+	u.loc, u.offset, u.eof = nil, 0, false
+	resp, err := u.Line.Do(ctx, http.MethodPost, u.Line.Path("blobs/uploads/"), nil, nil, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	return u.located(resp)
+}
+
+// located reads where an upload goes on, and remembers it.
+func (u *Upload) located(resp *http.Response) error {
+	loc, err := resp.Location()
+	if err != nil {
+		return fmt.Errorf("upload location: %w", err)
+	}
+	if u.loc, err = u.Line.sameOrigin(loc.String()); err != nil {
+		return err
+	}
+	if u.journal != nil {
+		return u.journal.SetLocation(u.loc.String())
+	}
+	return nil
+}
+
+// sameOrigin refuses another origin: bytes and credentials are for this registry.
+func (l *Line) sameOrigin(location string) (*url.URL, error) {
+	loc, err := url.Parse(location)
+	if err != nil {
+		return nil, fmt.Errorf("upload location: %w", err)
+	}
+	base, err := url.Parse(l.Base)
+	if err != nil {
+		return nil, err
+	}
+	// A loopback registry may have TLS; back to plain text it may not go.
+	same := loc.Scheme == base.Scheme || loc.Scheme == "https"
+	if !same || loc.Host != base.Host {
+		return nil, fmt.Errorf("the registry sends the upload to another origin (%s://%s)", loc.Scheme, loc.Host)
+	}
+	return loc, nil
+}
+
+// small tells of a blob that goes with the closing request.
+func (u *Upload) small() bool { return u.Blob.Digest != "" && u.Blob.Size <= smallBlob && u.chunk == 0 }
