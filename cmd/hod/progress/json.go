@@ -87,6 +87,9 @@ func (j *jsonLines) tell(e Event, r *row) {
 }
 
 func (j *jsonLines) close(s Summary) {
+	if s.Steps == 0 && s.Moved == 0 && len(s.made) == 0 {
+		return // nothing was done
+	}
 	sum := &jsonSum{Cached: s.Cached, Ran: s.Ran, Failed: s.Failed, Canceled: s.Canceled, Moved: s.Moved,
 		CriticalSeconds: *seconds(s.Critical), Critical: []string{}}
 	for _, r := range s.path {
