@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO      ?= go
 BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
 
-.PHONY: build test test-full lint demo fuzz release guard claims crash tools clean
+.PHONY: build test test-full lint demo fuzz release guard claims crash tools bench bench-peers flame clean
 
 build:
 	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
@@ -52,6 +52,25 @@ release:
 	rm -rf out && mkdir -p out
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o out/hod-linux-$$arch ./cmd/hod || exit 1; done
 	cd out && sha256sum hod-* > SHA256SUMS
+
+# hod beside its peers (root; about a quarter of an hour): results and charts in OUT.
+# make bench WORK=w3,s1 PEERS=hod,docker SCALE=0.1 for parts; bench -h lists all.
+OUT   ?= docs/bench
+SCALE ?= 1
+BENCH  = $(GO) run -tags $(TAGS) ./cmd/bench
+bench:
+	$(BENCH) -work "$(WORK)" -peers "$(PEERS)" -scale $(SCALE) -out $(OUT) $(BENCHFLAGS)
+
+# What bench compares with: Debian's tools, BuildKit and crane, inputs. PEERDIR keeps them.
+PEERDIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hod-bench
+bench-peers:
+	sh cmd/bench/peers.sh $(PEERDIR)
+
+# What hod's time goes into: bin/flame.svg. make flame WORK=w3 MODE=cached
+WORK ?=
+MODE ?= cold
+flame:
+	$(BENCH) -work $(or $(WORK),w3)/$(MODE) -peers hod -scale $(SCALE) -out bin/flame -flame bin/flame.svg
 
 clean:
 	rm -rf bin out

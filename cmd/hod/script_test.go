@@ -24,6 +24,7 @@ import (
 var hod string
 
 func TestMain(m *testing.M) {
+	counted()
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "hod-script-")
 		if err != nil {

@@ -1,0 +1,173 @@
+package bed
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sample is one measurement.
+type Sample struct {
+	Wall    time.Duration
+	CPU     time.Duration // of the processes, their children and the daemons
+	Client  int64         // bytes of memory at the peak of the largest process
+	Daemon  int64         // the same of the daemons, added up
+	Written int64         // bytes that reached the disk, after a sync
+	Wire    int64         // bytes through the loopback interface
+}
+
+// Command is a process to be measured.
+type Command struct {
+	Argv []string
+	Env  []string
+}
+
+// Measure runs the commands one after another, or all at once, and then takes
+// the figures of what they and the daemons used.
+func (b *Bed) Measure(commands []Command, atOnce bool, daemons []int) (Sample, error) {
+	b.Settle()
+	for _, pid := range daemons { // 5 resets the peak of the resident set: proc(5)
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+	}
+	disk, wire, cpu := b.sectors(), loopback(), daemonCPU(daemons)
+	start := time.Now()
+	used, err := run(commands, atOnce)
+	s := Sample{Wall: time.Since(start), CPU: used.cpu, Client: used.memory}
+	if err != nil {
+		return s, err
+	}
+	s.Wire = loopback() - wire
+	s.CPU += daemonCPU(daemons) - cpu
+	for _, pid := range daemons {
+		s.Daemon += peak(pid)
+	}
+	b.Settle()
+	s.Written = (b.sectors() - disk) * 512
+	return s, nil
+}
+
+// Settle waits until nothing is left to be written.
+func (b *Bed) Settle() {
+	if d, err := os.Open(b.Disk); err == nil {
+		_ = unix.Syncfs(int(d.Fd())) // an unwritten figure is the worst that can follow
+		d.Close()
+	}
+}
+
+type usage struct {
+	cpu    time.Duration
+	memory int64
+}
+
+func run(commands []Command, atOnce bool) (usage, error) {
+	var all usage
+	if !atOnce {
+		for _, c := range commands {
+			u, err := c.start()()
+			all.cpu, all.memory = all.cpu+u.cpu, max(all.memory, u.memory)
+			if err != nil {
+				return all, err
+			}
+		}
+		return all, nil
+	}
+	var waits []func() (usage, error)
+	for _, c := range commands {
+		waits = append(waits, c.start())
+	}
+	var failed error
+	for _, wait := range waits {
+		u, err := wait()
+		all.cpu, all.memory = all.cpu+u.cpu, max(all.memory, u.memory)
+		if err != nil {
+			failed = err
+		}
+	}
+	return all, failed
+}
+
+// Run performs a command that is not measured.
+func (c Command) Run() error {
+	_, err := c.start()()
+	return err
+}
+
+// start starts a command; what it gives waits for the end.
+func (c Command) start() func() (usage, error) {
+	var out bytes.Buffer
+	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
+	cmd.Env = append(os.Environ(), c.Env...)
+	// A file, not a pipe: what a tool leaves running would hold a pipe open.
+	log, err := os.CreateTemp("", "bench-log-")
+	if err == nil {
+		os.Remove(log.Name())
+		cmd.Stdout, cmd.Stderr = log, log
+		err = cmd.Start()
+	}
+	return func() (usage, error) {
+		if err != nil {
+			return usage{}, err
+		}
+		defer log.Close()
+		err := cmd.Wait()
+		if err != nil {
+			_, _ = log.Seek(0, 0)
+			_, _ = out.ReadFrom(log)
+			line, text := strings.Join(c.Argv, " "), out.String()
+			return usage{}, fmt.Errorf("%s: %w: %s", line[:min(len(line), 100)], err, text[max(0, len(text)-300):])
+		}
+		r := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		return usage{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), memory: r.Maxrss << 10}, nil
+	}
+}
+
+// sectors that were written to the disk.
+func (b *Bed) sectors() int64 { return field(filepath.Join("/sys/block", b.device, "stat"), "", 6) }
+
+// loopback counts the bytes that went over this namespace's lo.
+func loopback() int64 { return field("/proc/self/net/dev", "lo:", 1) }
+
+// peak is the most memory that a process held since its peak was reset.
+func peak(pid int) int64 {
+	return field(fmt.Sprintf("/proc/%d/status", pid), "VmHWM:", 1) << 10
+}
+
+// daemonCPU adds up the time of daemons and of their children that ended.
+func daemonCPU(pids []int) time.Duration {
+	var ticks int64
+	for _, pid := range pids {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if _, rest, ok := strings.Cut(string(b), ") "); ok {
+			f := strings.Fields(rest)
+			for _, i := range []int{11, 12, 13, 14} { // utime, stime, cutime, cstime
+				n, _ := strconv.ParseInt(f[i], 10, 64)
+				ticks += n
+			}
+		}
+	}
+	return time.Duration(ticks) * (time.Second / 100)
+}
+
+// field reads a number: the n-th word of the line that begins with that word.
+func field(path, line string, n int) int64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	for l := range strings.Lines(string(b)) {
+		f := strings.Fields(l)
+		if len(f) > n && (line == "" || f[0] == line) {
+			v, _ := strconv.ParseInt(f[n], 10, 64)
+			return v
+		}
+	}
+	return 0
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/hodbuild/hod/cmd/bench/chart"
+)
+
+// pictures are the charts: a file, a title, and the cells in it with their headings.
+var pictures = []struct {
+	file, title string
+	cells       [][2]string
+}{
+	{"w1", "One file copied on a small base", modes("w1")},
+	{"w2", "20 × RUN", modes("w2")},
+	{"w3", "40 000 small files copied", modes("w3")},
+	{"w4", "One file of 512 MiB copied", modes("w4")},
+	{"w5", "Four stages of two seconds, joined", modes("w5")},
+	{"w6", "Debian with apt-get install python3", modes("w6")},
+	{"w7", "A Go program compiled with a cache mount", modes("w7")},
+	{"pull", "Pull", [][2]string{{"d1/debian", "a Debian base"}, {"d1/w3", "40 000 small files"}, {"d1/w4", "512 MiB"}}},
+	{"runnable", "Pull until it has run", [][2]string{{"d2/debian", "a Debian base"}, {"d2/w3", "40 000 small files"}, {"d2/w4", "512 MiB"}}},
+	{"push", "Push", [][2]string{{"d3/debian", "a Debian base"}, {"d3/w3", "40 000 small files"}, {"d3/w4", "512 MiB"}}},
+	{"again", "Push again, and copy in the registry", [][2]string{{"d4/debian", "push again, a Debian base"}, {"d4/w4", "push again, 512 MiB"}, {"d5/debian", "copy, a Debian base"}, {"d5/w4", "copy, 512 MiB"}}},
+	{"slow", "A Debian base over 100 Mbit/s and 20 ms", [][2]string{{"far/d1", "pull"}, {"far/d3", "push"}, {"far/d4", "push again"}, {"far/d5", "copy"}}},
+	{"start", "Start a container that runs true", [][2]string{{"s1", "no network"}, {"s2", "private network"}, {"s4", "exec in a running one"}}},
+	{"start50", "Start 50 containers side by side", [][2]string{{"s3", "all 50 have ended"}}},
+}
+
+func modes(w string) [][2]string {
+	return [][2]string{
+		{w + "/cold", "cold"}, {w + "/cached", "nothing changed"}, {w + "/change", "one change"},
+		{w + "/push", "cold and pushed"}, {w + "/archive", "cold, as an archive"},
+	}
+}
+
+// charts draws what there are rows for.
+func (r *report) charts(dir string) error {
+	for _, p := range pictures {
+		c := chart.Chart{Title: p.title, Note: "Medians of whole processes; on one scale. The dashed bar is the floor: the same bytes through plain tools."}
+		for _, cell := range p.cells {
+			if bars := r.bars(cell[0]); len(bars) > 0 {
+				c.Groups = append(c.Groups, chart.Group{Title: cell[1], Bars: bars})
+			}
+		}
+		if len(c.Groups) == 0 {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, p.file+".svg"), []byte(c.SVG()), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bars of a cell, the fastest first and the floor last.
+func (r *report) bars(cell string) []chart.Bar {
+	var bars []chart.Bar
+	for _, row := range r.of(cell) {
+		if row.Trouble == "" {
+			bars = append(bars, chart.Bar{
+				Name: row.Peer, Value: row.Median, Text: seconds(row.Median), Ours: row.Peer == "hod", Floor: row.Peer == floorName,
+			})
+		}
+	}
+	slices.SortStableFunc(bars, func(a, b chart.Bar) int {
+		switch {
+		case a.Floor:
+			return 1
+		case b.Floor:
+			return -1
+		}
+		return cmp.Compare(a.Value, b.Value)
+	})
+	return bars
+}

@@ -1,0 +1,145 @@
+// Command bench runs hod beside its peers and says how they compare.
+//
+//	bench [-work w1,w3,d,s1] [-peers hod,docker] [-scale 0.1] [-out docs/bench]
+//
+// A benchmark is a list of cells ([cell]): a job such as 'w3 cold', the peers
+// that can do it, and what it cannot be faster than. The peers of a cell are
+// measured in turn, A B A B, as whole processes in package bed's place, after
+// each has shown once that what it makes is right. Works come from package
+// work, checks from package tree, pictures from package chart.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hodbuild/hod/cmd/bench/bed"
+)
+
+// options is what the command line says.
+type options struct {
+	work, peers string
+	out, hod    string
+	cache       string
+	scale       float64
+	cell        time.Duration
+	rounds      int
+	disk        int64
+	list        bool
+	flame       string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.work, "work", "", "cells to run, by the beginning of their names: w1,w3/cold,d,s1 (default: all but w6 and w7)")
+	flag.StringVar(&o.peers, "peers", "", "tools to run (default: all that are installed)")
+	flag.StringVar(&o.out, "out", "docs/bench", "folder of the results")
+	flag.StringVar(&o.hod, "hod", "", "the hod to measure (default: built from this checkout)")
+	flag.StringVar(&o.cache, "cache", defaultCache(), "folder of peers and inputs that bench-peers fetched")
+	flag.Float64Var(&o.scale, "scale", 1, "size of w3 and w4")
+	flag.DurationVar(&o.cell, "cell", 12*time.Second, "begin no further round of a cell after this time; two are always made")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each cell, whatever the time")
+	flag.BoolVar(&o.list, "list", false, "print the cells and their peers")
+	flag.StringVar(&o.flame, "flame", "", "profile hod in these cells instead, and draw this SVG")
+	flag.Int64Var(&o.disk, "disk", 9<<30, "bytes of the disk in memory")
+	flag.Parse()
+	code, err := start(o)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+	}
+	os.Exit(code)
+}
+
+func defaultCache() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "hod-bench")
+}
+
+// start enters the namespaces and runs there.
+func start(o options) (int, error) {
+	if os.Getuid() != 0 {
+		return 1, fmt.Errorf("the peers' daemons, the disk in memory and the slow link need root")
+	}
+	var err error
+	if o.hod, err = builtHod(o); err != nil {
+		return 1, err
+	}
+	if err := os.Setenv("HOD_BENCH_HOD", o.hod); err != nil {
+		return 1, err
+	}
+	folder, code, err := bed.Enter()
+	if folder == "" || err != nil {
+		return code, err
+	}
+	if err := run(o, folder); err != nil {
+		return 1, err
+	}
+	return 0, nil
+}
+
+// builtHod is the hod that was named, or one made of this checkout.
+func builtHod(o options) (string, error) {
+	if made := os.Getenv("HOD_BENCH_HOD"); made != "" {
+		return made, nil
+	}
+	if o.hod != "" {
+		return filepath.Abs(o.hod)
+	}
+	path := filepath.Join(o.cache, "hod")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "urfave_cli_no_docs",
+		"-ldflags", "-s -w -X main.version="+checkout(), "-o", path, "./cmd/hod")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build hod: %w: %s", err, out)
+	}
+	return path, nil
+}
+
+// checkout is the commit of this folder.
+func checkout() string {
+	out, err := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		return "dev"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// run makes the bed, measures, and writes the report as it grows.
+func run(o options, folder string) error {
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
+	if err := os.Setenv("PATH", filepath.Join(o.cache, "bin")+":"+os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return err
+	}
+	b, err := newBench(o, folder)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		return b.list(os.Stdout)
+	}
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	if o.flame != "" {
+		return b.drawFlame(o.flame)
+	}
+	for _, c := range b.cells {
+		if err := b.measure(c); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if err := b.report.write(o.out); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hodbuild/hod/cmd/bench/bed"
+)
+
+// measure runs the rounds of a cell and adds its rows to the report.
+func (b *bench) measure(c *cell) error {
+	peers := b.able(c)
+	rows := map[*peer]*row{}
+	for _, p := range peers {
+		rows[p] = b.report.row(c, p)
+	}
+	// The first round warms up and is checked. Where it is long, it counts.
+	start := time.Now()
+	for round := 0; round <= c.rounds; round++ {
+		for _, p := range peers {
+			b.round(c, p, rows[p], round)
+		}
+		if round >= 2 && b.rounds == 0 && time.Since(start) > b.cell {
+			break
+		}
+		if b.rounds != 0 && round >= b.rounds {
+			break
+		}
+	}
+	for _, p := range peers {
+		for _, v := range c.after {
+			_ = b.performAll(p, job{}, v) // what it leaves is gone with the bed
+		}
+		if p.name != floorName {
+			if err := p.fresh(); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Fprintf(os.Stderr, "%s (%.0f s)\n", b.report.line(c), time.Since(start).Seconds())
+	return nil
+}
+
+// able are the peers that can do a cell, and its floor.
+func (b *bench) able(c *cell) []*peer {
+	var able []*peer
+	for _, p := range b.tools {
+		if p.verb(c.verb) != nil && !(c.mounts && p.name == "docker") && b.knows(p, c) {
+			able = append(able, p)
+		}
+	}
+	if c.floor != "" {
+		able = append(able, b.floorPeer(c))
+	}
+	return able
+}
+
+// round takes one sample of one peer. A peer that fails is told in its row and
+// is not asked again.
+func (b *bench) round(c *cell, p *peer, r *row, round int) {
+	if r.Trouble != "" {
+		return
+	}
+	j := job{folder: filepath.Join(b.bed.Disk, "scratch-"+p.folder())}
+	c.names(p, &j)
+	sample, err := b.sample(c, p, &j, round)
+	if err == nil && round == 0 && c.check != nil && p.name != floorName {
+		if err = c.check(p, j); err != nil {
+			err = fmt.Errorf("the result is wrong: %w", err)
+		}
+	}
+	if err != nil {
+		r.Trouble = strings.Join(strings.Fields(err.Error()), " ")
+		fmt.Fprintf(os.Stderr, "# %s: %s: %s\n", c.name, p.name, r.Trouble)
+		return
+	}
+	r.add(sample, round == 0)
+}
+
+func (b *bench) sample(c *cell, p *peer, j *job, round int) (bed.Sample, error) {
+	if p.name != floorName {
+		if round == 0 && c.once != nil {
+			if err := c.once(p, j); err != nil {
+				return bed.Sample{}, fmt.Errorf("before: %w", err)
+			}
+		}
+		if c.each != nil {
+			if err := c.each(p, j); err != nil {
+				return bed.Sample{}, fmt.Errorf("before: %w", err)
+			}
+		}
+	} else if strings.HasPrefix(c.name, "d3") {
+		if err := c.each(p, j); err != nil {
+			return bed.Sample{}, err
+		}
+	}
+	if err := removeAll(j.file); err != nil && j.file != "" {
+		return bed.Sample{}, err
+	}
+	var commands []bed.Command
+	for i := range max(1, c.atOnce) {
+		j.folder = fmt.Sprintf("%d-%d", round, i)
+		for _, argv := range p.verb(c.verb)(*j) {
+			commands = append(commands, bed.Command{Argv: argv, Env: p.env})
+		}
+	}
+	if p.name == floorName {
+		commands = commands[:1] // the script itself does it as often
+	}
+	var daemons []int
+	if p.daemons != nil {
+		daemons = p.daemons()
+	}
+	return b.bed.Measure(commands, c.atOnce > 0, daemons)
+}
+
+// perform runs a verb outside of any measurement.
+func (b *bench) perform(p *peer, name string, j job) error {
+	if p.verb(name) == nil {
+		return fmt.Errorf("%s has no %q", p.name, name)
+	}
+	for _, argv := range p.verb(name)(j) {
+		if err := (bed.Command{Argv: argv, Env: p.env}).Run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// performAll runs verbs in turn; those that a peer does not have are passed
+// over, and those that end in ? may fail.
+func (b *bench) performAll(p *peer, j job, names ...string) error {
+	for _, name := range names {
+		verb, mayFail := strings.CutSuffix(name, "?")
+		if p.verb(verb) == nil {
+			continue
+		}
+		if err := b.perform(p, verb, j); err != nil && !mayFail {
+			return err
+		}
+	}
+	return nil
+}
+
+// knows says whether hod has the verb already: it grows.
+func (b *bench) knows(p *peer, c *cell) bool {
+	if p.name != "hod" || c.verb != "copy" {
+		return true
+	}
+	return bed.Command{Argv: []string{b.hod, "help", "copy"}}.Run() == nil
+}
+
+// verb of a peer. To run an image that is absent is to run it.
+func (p *peer) verb(name string) verb {
+	if v := p.verbs[name]; v != nil || name != "run absent" || p.verbs["pull"] == nil {
+		return v
+	}
+	return p.verbs["run"]
+}
+
+// folder is the peer's name as a file's.
+func (p *peer) folder() string { return strings.ReplaceAll(p.name, "+", "-") }
+
+// split divides HOST/NAME:1.
+func split(image string) (host, name string) {
+	host, name, _ = strings.Cut(image, "/")
+	return host, strings.TrimSuffix(name, ":1")
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// job is what a verb of a peer works on.
+type job struct {
+	context string // folder of the recipe
+	image   string // HOST/NAME:1, the image that is made, pulled or run
+	to      string // HOST/NAME:1, where it is pushed or copied to
+	file    string // archive to write
+	folder  string // scratch of this sample
+}
+
+// verb gives the processes that do a job, in turn.
+type verb func(j job) [][]string
+
+// peer is a tool, or a chain of tools, that can do some of the jobs.
+type peer struct {
+	name    string
+	needs   []string // programs; without one of them the peer is left out
+	version []string // prints its version
+	about   string   // what the report says of it
+	env     []string
+	verbs   map[string]verb
+	// fresh gives the peer a store with nothing in it.
+	fresh func() error
+	// start starts its daemons, if it has any.
+	start func() error
+	// daemons are the processes of its daemons.
+	daemons func() []int
+}
+
+// one is a verb of a single process.
+func one(line func(j job) []string) verb {
+	return func(j job) [][]string { return [][]string{line(j)} }
+}
+
+// missing names a program that the peer needs and that is not here.
+func (p *peer) missing() string {
+	for _, n := range p.needs {
+		if _, err := exec.LookPath(n); err != nil {
+			return n
+		}
+	}
+	return ""
+}
+
+// versionLine is the first line that it says of itself.
+func (p *peer) versionLine() string {
+	if len(p.version) == 0 {
+		return ""
+	}
+	out, err := exec.Command(p.version[0], p.version[1:]...).CombinedOutput()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return line
+}
+
+// freshFolder is fresh for a peer whose store is a folder.
+func freshFolder(dir string) func() error {
+	return func() error {
+		unmountBelow(dir)
+		if err := removeAll(dir); err != nil {
+			return err
+		}
+		return os.MkdirAll(dir, 0o755)
+	}
+}
+
+// removeAll removes a store, whose folders may forbid it to others than root.
+func removeAll(dir string) error {
+	return exec.Command("rm", "-rf", dir).Run()
+}
+
+// unmountBelow takes away mounts that a tool left in its store.
+func unmountBelow(dir string) {
+	b, _ := os.ReadFile("/proc/self/mounts")
+	lines := strings.Split(string(b), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if f := strings.Fields(lines[i]); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
+			_ = exec.Command("umount", "-l", f[1]).Run()
+		}
+	}
+}
+
+// peers is every peer, hod first.
+func (b *bench) peers() []*peer {
+	return []*peer{
+		b.hodPeer(), b.buildkit(), b.docker(), b.buildah(), b.podman(),
+		b.skopeo(), b.crane(), b.umoci(), b.runtime("crun"), b.runtime("runc"),
+	}
+}
+
+func (b *bench) hodPeer() *peer {
+	root := filepath.Join(b.bed.Disk, "hod")
+	h := func(words ...string) []string { return append([]string{b.hod}, words...) }
+	return &peer{
+		name: "hod", needs: []string{b.hod}, version: h("version"),
+		env: []string{"HOD_ROOT=" + root}, fresh: freshFolder(root),
+		verbs: map[string]verb{
+			"build": one(func(j job) []string { return h("build", "-q", "--network=none", "-t", j.image, j.context) }),
+			"build and push": one(func(j job) []string {
+				return h("build", "-q", "--network=none", "--push", "-t", j.image, j.context)
+			}),
+			"build to archive": one(func(j job) []string {
+				return h("build", "-q", "--network=none", "-o", "type=oci,dest="+j.file, "-t", j.image, j.context)
+			}),
+			"save":        one(func(j job) []string { return h("save", "-o", j.file, j.image) }),
+			"pull":        one(func(j job) []string { return h("pull", "-q", j.image) }),
+			"tag":         one(func(j job) []string { return h("tag", j.image, j.to) }),
+			"push":        one(func(j job) []string { return h("push", "-q", j.to) }),
+			"copy":        one(func(j job) []string { return h("copy", "-q", j.image, j.to) }),
+			"run":         one(func(j job) []string { return h("run", "--rm", "--network=none", j.image, "true") }),
+			"run private": one(func(j job) []string { return h("run", "--rm", j.image, "true") }),
+			"show":        one(func(j job) []string { return h("run", "--rm", "--network=none", j.image, "sh", "-c", showScript) }),
+			"start": one(func(j job) []string {
+				return h("run", "-d", "--network=none", "--name=bench", j.image, "sleep", "1000")
+			}),
+			"exec": one(func(j job) []string { return h("exec", "bench", "true") }),
+			"stop": one(func(j job) []string { return h("rm", "-f", "bench") }),
+		},
+	}
+}
+
+// showScript fails unless it is alone in namespaces of its own.
+const showScript = `test $$ = 1 && test "$(ls /sys/class/net | tr -d '\n')" = lo && test -f /etc/passwd`

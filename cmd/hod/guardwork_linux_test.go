@@ -1,0 +1,98 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestGuardWork holds what hod asks of the machine for four everyday commands.
+// The bounds are what was counted when they were written, and about a third more; a
+// change that needs more has to say so here.
+func TestGuardWork(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the bounds are those of root: others need more calls for their namespaces")
+	}
+	dir, root := t.TempDir(), filepath.Join(t.TempDir(), "hod")
+	registry := guardInputs(t, dir, root)
+	build := []string{"build", "-q", "--network=none", "-t", "small", "."}
+	for _, b := range []struct {
+		name string
+		args []string
+		root string
+		most effort
+	}{
+		{"small build", build, root, effort{2000, 3, 14_000, 21_500, 4_000_000}},
+		{"cached build", build, root, effort{610, 1, 1_200, 14_500, 1_400_000}},
+		{"start", []string{"run", "--rm", "--network=none", "base", "true"}, root, effort{1400, 5, 5_500, 42_500, 2_800_000}},
+		{"pull", []string{"pull", "-q", registry + "/base:1"}, filepath.Join(t.TempDir(), "other"), effort{1200, 1, 5_400_000, 10_000, 2_900_000}},
+	} {
+		e := count(t, dir, b.root, b.args...)
+		t.Logf("%s: %v", b.name, e)
+		if e.exceeds(b.most) {
+			t.Errorf("%s: %v\nis more than %v", b.name, e, b.most)
+		}
+		if e.calls < 100 || e.processes == 0 || e.written == 0 || e.allocs == 0 {
+			t.Errorf("%s: %v: something was not seen", b.name, e)
+		}
+	}
+}
+
+func (e effort) exceeds(most effort) bool {
+	return e.calls > most.calls || e.processes > most.processes || e.written > most.written || e.allocs > most.allocs || e.memory > most.memory
+}
+
+// guardInputs imports a base image, writes a recipe and serves the base.
+func guardInputs(t *testing.T, dir, root string) (registry string) {
+	t.Helper()
+	if _, err := os.Stat("/bin/busybox"); err != nil {
+		t.Skip("no busybox-static here")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry = l.Addr().String()
+	l.Close()
+	script := `
+set -e
+mkdir -p base/bin base/tmp && cp /bin/busybox base/bin/ && ln -s busybox base/bin/sh && ln -s busybox base/bin/true
+tar --owner=0 --group=0 -C base -cf base.tar .
+"$HOD" import base.tar base
+"$HOD" tag base ` + registry + `/base:1
+printf 'FROM base\nCOPY file /file\nRUN echo one > /one\n' > Dockerfile
+echo text > file
+echo base > .dockerignore`
+	env := append(os.Environ(), "HOD="+hod, "HOD_ROOT="+root)
+	prepare := exec.Command("sh", "-c", script)
+	prepare.Dir, prepare.Env = dir, env
+	if out, err := prepare.CombinedOutput(); err != nil {
+		t.Fatalf("prepare: %v\n%s", err, out)
+	}
+	serve := exec.Command(hod, "--root", filepath.Join(dir, "served"), "serve", "-q", "--addr", registry)
+	if err := serve.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { serve.Process.Kill(); serve.Wait() })
+	push := func() error {
+		cmd := exec.Command(hod, "push", "-q", registry+"/base:1")
+		cmd.Env = env
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	}
+	for range 100 {
+		if err = push(); err == nil {
+			return registry
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("push: %v", err)
+	return ""
+}
