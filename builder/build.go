@@ -116,6 +116,8 @@ type build struct {
 	closers []func() error
 	renewed map[string]bool // cache mounts that were emptied
 	noted   map[*plan.Step]noted
+	commits map[*plan.Step]string      // of git steps
+	said    map[*plan.Step][]statement // about targets; no two outputs are written at once
 }
 
 func newBuild(o Options, in *input) (*build, error) {
@@ -149,7 +151,7 @@ func (b *build) makePlan(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	return plan.Make(ctx, recipe, plan.Options{Target: o.Target, BuildArgs: o.Args, Platforms: o.Platforms, Labels: o.Labels,
-		Contexts: o.Contexts, Ignored: b.in.ignored, NoCache: o.noCache, Linter: lint, AllStages: o.CheckAll, ContextTime: b.in.time, ContextHasTime: b.in.timed,
+		Contexts: o.Contexts, Ignored: b.in.ignored, NoCache: o.noCache, Linter: lint, Scan: o.Attest.Scanner != "", AllStages: o.CheckAll, ContextTime: b.in.time, ContextHasTime: b.in.timed,
 		Resolve: func(ctx context.Context, name string, p ocispec.Platform) (*plan.BaseImage, error) {
 			return o.Images.Resolve(ctx, name, p, o.Pull)
 		}})

@@ -48,6 +48,8 @@ type Options struct {
 	CacheFrom   []CacheSource
 	CacheTo     []CacheTarget
 	InlineCache bool
+	// Attest says which statements go with the result.
+	Attest Attest
 	// KeepTimes leaves the times of the context's files in the image.
 	KeepTimes bool
 	// Push sends a name of the store to its registry.
@@ -70,6 +72,8 @@ type Output struct {
 	Stdout io.Writer
 	// Folder makes an archive of an image a folder and not a tar.
 	Folder bool
+	// Split gives each platform's files a folder, or none; nil is where there are several.
+	Split *bool
 	// Push also pushes the image to its names' registries.
 	Push bool
 	// Form says which manifest is made where one is needed.

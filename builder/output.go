@@ -23,20 +23,54 @@ func (b *build) writeFiles(ctx context.Context, out Output) error {
 	if out.Type == "tar" {
 		return b.writeTars(ctx, out)
 	}
+	places := newPlaces(b, out)
 	for _, t := range b.plan.Targets {
-		files, err := b.files(ctx, t.Step)
+		files, folder, err := places.of(ctx, t)
 		if err != nil {
 			return err
 		}
-		dest := out.Dest
-		if len(b.plan.Targets) > 1 {
-			dest = filepath.Join(dest, platformFolder(t))
-		}
-		if err := writeFolder(ctx, files, dest); err != nil {
+		if err := writeFolder(ctx, files, filepath.Join(out.Dest, folder)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// places says where the files of each platform go: in a folder of the platform's name where there are several, or as the
+// output says.
+type places struct {
+	b     *build
+	split bool
+	seen  map[string]string // of files that lie beside those of other platforms
+}
+
+func newPlaces(b *build, out Output) *places {
+	p := &places{b: b, split: len(b.plan.Targets) > 1, seen: map[string]string{}}
+	if out.Split != nil {
+		p.split = *out.Split
+	}
+	return p
+}
+
+// of gives a target's files and the folder that they go to.
+func (p *places) of(ctx context.Context, t plan.Target) (source.Files, string, error) {
+	files, err := p.b.told(ctx, t, !p.split && len(p.b.plan.Targets) > 1)
+	if err != nil || p.split {
+		return files, platformFolder(t), err
+	}
+	if len(p.b.plan.Targets) == 1 {
+		return files, "", nil
+	}
+	return files, "", walk(ctx, files, "", func(e source.Entry) error {
+		if e.IsDir() {
+			return nil
+		}
+		if other, ok := p.seen[e.Path]; ok {
+			return fmt.Errorf("%s and %s both have it: leave out platform-split=false", other, platformFolder(t))
+		}
+		p.seen[e.Path] = platformFolder(t)
+		return nil
+	})
 }
 
 // platformFolder is the folder of a platform's files where there are several platforms.
@@ -48,14 +82,11 @@ func platformFolder(t plan.Target) string {
 func (b *build) writeTars(ctx context.Context, out Output) error {
 	write := func(w io.Writer) error {
 		tw := tar.NewWriter(w)
+		places := newPlaces(b, out)
 		for _, t := range b.plan.Targets {
-			files, err := b.files(ctx, t.Step)
+			files, prefix, err := places.of(ctx, t)
 			if err != nil {
 				return err
-			}
-			prefix := ""
-			if len(b.plan.Targets) > 1 {
-				prefix = platformFolder(t)
 			}
 			if err := writeTar(ctx, files, tw, prefix, b.created()); err != nil {
 				return err

@@ -27,7 +27,7 @@ func (b *build) perform(ctx context.Context, s *plan.Step, st *state) error {
 		st.files = d.Tree
 		return nil
 	case plan.Git:
-		return b.checkout(ctx, op, st)
+		return b.checkout(ctx, s, op, st)
 	case plan.Workdir:
 		base, err := b.files(ctx, s.Parent)
 		if err != nil {
@@ -76,7 +76,7 @@ func (b *build) context(ctx context.Context, op plan.Context, st *state) error {
 	return nil
 }
 
-func (b *build) checkout(ctx context.Context, op plan.Git, st *state) error {
+func (b *build) checkout(ctx context.Context, s *plan.Step, op plan.Git, st *state) error {
 	g, err := source.ParseGit(op.URL)
 	if err != nil {
 		return err
@@ -98,6 +98,12 @@ func (b *build) checkout(ctx context.Context, op plan.Git, st *state) error {
 		return err
 	}
 	b.keep(c.Close)
+	b.mu.Lock()
+	if b.commits == nil {
+		b.commits = map[*plan.Step]string{}
+	}
+	b.commits[s] = c.Commit
+	b.mu.Unlock()
 	st.files, st.local = c, true
 	return nil
 }

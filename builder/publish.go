@@ -87,7 +87,7 @@ func (b *build) store(ctx context.Context, t plan.Target) (*layers.Image, error)
 
 // publish names the images, and pushes them or writes them to an archive where the output says so.
 func (b *build) publish(ctx context.Context, res *Result, out Output, names []string) error {
-	top, raw, err := b.top(ctx, res, out)
+	top, raw, err := b.top(ctx, res, out, names)
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,8 @@ func (b *build) publish(ctx context.Context, res *Result, out Output, names []st
 
 // top is what a name will mean: the image's config where nothing needs a manifest, else its manifest, or the index of
 // several platforms.
-func (b *build) top(ctx context.Context, res *Result, out Output) (ocispec.Descriptor, []byte, error) {
-	if out.Type == "image" && !out.Push && len(res.Images) == 1 && out.Form.Annotations == nil && len(out.IndexAnnotations) == 0 {
+func (b *build) top(ctx context.Context, res *Result, out Output, names []string) (ocispec.Descriptor, []byte, error) {
+	if out.Type == "image" && !out.Push && b.o.Attest.none() && len(res.Images) == 1 && out.Form.Annotations == nil && len(out.IndexAnnotations) == 0 {
 		img := res.Images[0]
 		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.Config))}, nil, nil
 	}
@@ -136,7 +136,8 @@ func (b *build) top(ctx context.Context, res *Result, out Output) (ocispec.Descr
 		index.MediaType = layers.DockerIndex
 	}
 	var raw []byte
-	for _, img := range res.Images {
+	var statements []ocispec.Descriptor
+	for i, img := range res.Images {
 		desc, text, err := b.o.Store.Manifest(ctx, img.Image, out.Form)
 		if err != nil {
 			return desc, nil, err
@@ -144,8 +145,19 @@ func (b *build) top(ctx context.Context, res *Result, out Output) (ocispec.Descr
 		platform := img.Platform
 		desc.Platform = &platform
 		index.Manifests, raw = append(index.Manifests, desc), text
+		if out.Type == "docker" { // whose archive holds images only
+			continue
+		}
+		said, err := b.attestation(ctx, b.plan.Targets[i], desc, names)
+		if err != nil {
+			return desc, nil, err
+		}
+		if said != nil {
+			statements = append(statements, *said)
+		}
 	}
-	if len(res.Images) == 1 && len(out.IndexAnnotations) == 0 {
+	index.Manifests = append(index.Manifests, statements...)
+	if len(index.Manifests) == 1 && len(out.IndexAnnotations) == 0 {
 		top := index.Manifests[0]
 		top.Platform = nil
 		return top, raw, nil

@@ -125,7 +125,7 @@ func (m *maker) source(cp *copying, src string) error {
 
 // remote adds a source with a step of its own.
 func (m *maker) remote(cp *copying, op Op, src string, out Source) error {
-	step, err := m.graph.add(&Step{Op: op, Name: "[" + op.kind() + "] " + redactURL(src), Ranges: cp.at})
+	step, err := m.graph.add(&Step{Op: op, Name: "[" + op.kind() + "] " + RedactURL(src), Ranges: cp.at})
 	if err != nil {
 		return err
 	}
@@ -246,8 +246,8 @@ func urlFile(src string) string {
 	return "__unnamed__"
 }
 
-// redactURL takes a password out of a URL that is shown.
-func redactURL(s string) string {
+// RedactURL takes a password out of a URL that is shown.
+func RedactURL(s string) string {
 	if u, err := url.Parse(s); err == nil && u.User != nil {
 		return u.Redacted()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,7 @@ type Options struct {
 	ContextTime    time.Time
 	ContextHasTime bool
 	AllStages      bool // also plan what the target does not need, to check it
+	Scan           bool // plan what a list of contents looks at
 	Linter         *dockerfile.Linter
 }
 
@@ -60,6 +62,14 @@ type Target struct {
 	Step     *Step // the file system; nil is an empty one
 	Image    *Image
 	Outline  Outline
+	// Scan are the stages, and the context, that the recipe wants a list of contents to tell of beside the target's own.
+	Scan []ScanStep
+}
+
+// ScanStep is a tree that is looked at for a list of contents.
+type ScanStep struct {
+	Name string
+	Step *Step
 }
 
 // Make plans a recipe. It performs nothing; errors carry their place in the recipe.
@@ -143,7 +153,51 @@ func (m *maker) run(ctx context.Context) (*Target, error) {
 			}
 		}
 	}
-	return m.finish(target), nil
+	t := m.finish(target)
+	t.Scan, err = m.scan(target, needed)
+	return t, err
+}
+
+// scan finds what BUILDKIT_SBOM_SCAN_STAGE (true, or names of stages) and BUILDKIT_SBOM_SCAN_CONTEXT ask for.
+func (m *maker) scan(target *stage, needed map[*stage]bool) ([]ScanStep, error) {
+	if !m.o.Scan {
+		return nil, nil
+	}
+	wanted := map[string]bool{}
+	for _, s := range m.stages[:m.own] {
+		if !needed[s] || !s.dispatched {
+			continue
+		}
+		value := s.argument("BUILDKIT_SBOM_SCAN_STAGE")
+		if on, err := strconv.ParseBool(value); err == nil {
+			wanted[strings.ToLower(s.label)] = on
+			continue
+		}
+		for name := range strings.SplitSeq(value, ",") {
+			wanted[strings.ToLower(name)] = true
+		}
+	}
+	var list []ScanStep
+	for _, s := range m.stages[:m.own] {
+		if s != target && needed[s] && s.fs != nil && wanted[strings.ToLower(s.label)] {
+			list = append(list, ScanStep{s.label, s.fs})
+		}
+	}
+	if on, _ := strconv.ParseBool(target.argument("BUILDKIT_SBOM_SCAN_CONTEXT")); !on {
+		return list, nil
+	}
+	step, err := m.graph.add(&Step{Op: Context{}, Name: "[context]"})
+	return append(list, ScanStep{"context", step}), err
+}
+
+// argument is the value of an ARG of the stage that no step sees.
+func (s *stage) argument(name string) string {
+	for _, a := range slices.Backward(s.args) {
+		if a.Key == name {
+			return a.ValueString()
+		}
+	}
+	return ""
 }
 
 // finish makes the target of the stage.
@@ -257,6 +311,9 @@ func reachable(steps []*Step, targets []Target) []*Step {
 	}
 	for _, t := range targets {
 		visit(t.Step)
+		for _, e := range t.Scan {
+			visit(e.Step)
+		}
 	}
 	var kept []*Step
 	for _, s := range steps {

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 )
 
@@ -20,7 +23,7 @@ func buildCommand() *cli.Command {
 		Name:      "build",
 		Usage:     "Build an image from a recipe (Dockerfile)",
 		ArgsUsage: "[FLAGS] PATH|URL|-",
-		Flags: append(append(buildRunFlags(), buildCacheFlags()...), []cli.Flag{
+		Flags: append(slices.Concat(buildRunFlags(), buildCacheFlags(), buildAttestFlags()), []cli.Flag{
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the recipe: a file, or - for standard input"},
 			&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name of the image, any number"},
 			&cli.StringSliceFlag{Name: "build-arg", Usage: "NAME=VALUE, or NAME to take it from the environment"},
@@ -126,10 +129,15 @@ func buildOptions(c *cli.Context, s *layers.Store, client *registry.Client) (bui
 			if err != nil {
 				return o, err
 			}
-			o.Platforms = append(o.Platforms, p)
+			if !slices.ContainsFunc(o.Platforms, func(have ocispec.Platform) bool { return reflect.DeepEqual(have, p) }) {
+				o.Platforms = append(o.Platforms, p)
+			}
 		}
 	}
 	if err := buildOutputs(c, s, client, &o); err != nil {
+		return o, err
+	}
+	if o.Attest, err = buildAttest(c); err != nil {
 		return o, err
 	}
 	if err := buildCaches(c, s, client, &o); err != nil {

@@ -148,6 +148,8 @@ func (r *outputReader) flag(key, value string) error {
 		return fmt.Errorf("attribute %s=%s is neither true nor false", key, value)
 	}
 	switch key {
+	case "platform-split":
+		r.Split = &on
 	case "push":
 		r.Push = on
 	case "oci-mediatypes":

@@ -43,6 +43,9 @@ func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platfo
 	}
 	r, err := i.client.Resolve(ctx, name, &p)
 	if err != nil {
+		if img := i.only(name); img != nil && !pull && ctx.Err() == nil {
+			return &builder.BaseImage{Name: name, Digest: img.ID, Config: img.Config, Chain: img.Chain}, nil
+		}
 		return nil, registryHint(err, n)
 	}
 	id := r.Manifest.Config.Digest
@@ -50,6 +53,20 @@ func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platfo
 	i.remote[id] = r
 	i.mu.Unlock()
 	return &builder.BaseImage{Name: name, Digest: id, Config: r.Config, Chain: r.Chain}, nil
+}
+
+// only is the image of a name that means one image and no index of platforms: it stands in for another platform, with a
+// warning of the linter, as it does when a registry has it.
+func (i *imageSource) only(name string) *layers.Image {
+	d, err := i.store.ResolveDescriptor(name)
+	if err != nil || d.MediaType == ocispec.MediaTypeImageIndex || d.MediaType == layers.DockerIndex {
+		return nil
+	}
+	img, err := i.store.Resolve(name, nil)
+	if err != nil {
+		return nil
+	}
+	return img
 }
 
 // Fetch brings the layers of an image that came from a registry.

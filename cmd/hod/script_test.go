@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -105,6 +107,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"jsoncmp": jsoncmp,
 	"eq":      eq,
 	"match":   match,
+	"up":      up,
 }
 
 // base NAME imports an image with busybox in it.
@@ -242,4 +245,20 @@ func match(ts *testscript.TestScript, neg bool, args []string) {
 	if regexp.MustCompile(args[0]).MatchString(ts.ReadFile(args[1])) == neg {
 		ts.Fatalf("%s matches %q is %v:\n%s", args[1], args[0], !neg, ts.ReadFile(args[1]))
 	}
+}
+
+// up ADDRESS waits until a server listens there.
+func up(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: up HOST:PORT")
+	}
+	for range 200 {
+		c, err := net.Dial("tcp", args[0])
+		if err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("nobody listens at %s", args[0])
 }
