@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errDependent says that a top's tree would depend on what lies below it.
+// errDependent says that a top's tree would depend on what lies below it, or on
+// the ids that this process has.
 var errDependent = errors.New("the top is not self-contained")
 
 // adopt makes the top a layer that is nothing but its tree, by renaming it. The
@@ -26,10 +27,10 @@ func (n *Snapshot) adopt(ctx context.Context, o diff.PackOptions) (LayerInfo, er
 	if err != nil {
 		return LayerInfo{}, err
 	}
-	if !index.SelfContained {
+	d := digest.NewDigest(digest.Canonical, h)
+	if !index.SelfContained || treeForm(d, index) != d {
 		return LayerInfo{}, errDependent
 	}
-	d := digest.NewDigest(digest.Canonical, h)
 	if err := n.s.hold(d); err != nil {
 		return LayerInfo{}, err
 	}

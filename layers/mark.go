@@ -63,7 +63,9 @@ func (m *marks) reachImage(id digest.Digest) error {
 			if err := m.reach(d, string(id)); err != nil {
 				return err
 			}
-			m.add(treeKey(chain[:i+1]), string(id))
+			for _, key := range treeForms(d, treeKey(chain[:i+1])) {
+				m.add(key, string(id))
+			}
 		}
 		err = perr
 	}

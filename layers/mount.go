@@ -13,6 +13,7 @@ import (
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/snapshot"
+	"github.com/hodbuild/hod/layers/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -139,7 +140,7 @@ func likeRoot(upper, lower string) error {
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() == 0 {
+	if userns.Here() != userns.Single {
 		if err := os.Lchown(upper, int(st.Uid), int(st.Gid)); err != nil {
 			return err
 		}
@@ -181,9 +182,8 @@ func (n *Snapshot) commit(ctx context.Context, o diff.PackOptions) (LayerInfo, e
 	if err := n.unmount(); err != nil {
 		return LayerInfo{}, err
 	}
-	if os.Geteuid() != 0 { // one owner on disk, and no right to trusted attributes
-		o.UserXattr, o.SingleID = true, true
-	}
+	// Without root there is no right to trusted attributes, with a single id one owner on disk.
+	o.UserXattr, o.SingleID = userns.Here() != userns.Root, userns.Here() == userns.Single
 	if n.own {
 		info, err := n.adopt(ctx, o)
 		if !errors.Is(err, errDependent) {

@@ -100,9 +100,12 @@ func Open(root string, o Options) (*Store, error) {
 func (s *Store) open() error {
 	version, err := os.ReadFile(s.path("version"))
 	if errors.Is(err, fs.ErrNotExist) && !s.o.ReadOnly {
-		return s.create()
+		return errors.Join(s.create(), s.markMapped())
 	}
 	if err != nil {
+		return err
+	}
+	if err := s.markMapped(); err != nil {
 		return err
 	}
 	if string(version) != formatVersion {

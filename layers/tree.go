@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/hodbuild/hod/layers/diff"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,7 @@ type unpacking struct {
 
 func (s *Store) newUnpacking(tree bool, below *diff.View) (*unpacking, error) {
 	u := &unpacking{s: s, o: diff.ApplyOptions{Below: below, NoTree: !tree}}
-	u.o.UserXattr, u.o.SingleID = os.Geteuid() != 0, os.Geteuid() != 0
+	u.o.UserXattr, u.o.SingleID = userns.Here() != userns.Root, userns.Here() == userns.Single
 	var err error
 	if u.dir, err = s.temp(); err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func (u *unpacking) unpack(ctx context.Context, r io.Reader) error {
 // below, its tree.
 func (u *unpacking) commit(d digest.Digest, size int64, f formRecord) error {
 	if u.tree != "" && u.index.SelfContained {
-		if err := u.s.publish(u.tree, "trees", d, false); err != nil {
+		if err := u.s.publish(u.tree, "trees", treeForm(d, u.index), false); err != nil {
 			return err
 		}
 		u.tree = ""
@@ -97,11 +98,11 @@ func (s *Store) EnsureTree(ctx context.Context, chain Chain, i int) error {
 
 // treeOf finds or makes a tree and tells its folder.
 func (s *Store) treeOf(ctx context.Context, chain Chain, i int) (string, error) {
-	shared, own := chain[i], treeKey(chain[:i+1])
-	if err := s.hold(shared, own); err != nil {
+	keys := treeForms(chain[i], treeKey(chain[:i+1]))
+	if err := s.hold(keys...); err != nil {
 		return "", err
 	}
-	for _, key := range []digest.Digest{shared, own} {
+	for _, key := range keys {
 		if path, _, err := s.find("trees", key); err == nil {
 			return filepath.Join(path, treeRoot), nil
 		} else if !errors.Is(err, ErrNotFound) {
@@ -130,6 +131,7 @@ func (s *Store) makeTree(ctx context.Context, chain Chain, i int) (digest.Digest
 			return "", err
 		}
 	}
+	key = treeForm(key, x)
 	r, err := s.OpenTar(ctx, chain[i])
 	if err != nil {
 		return "", err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/hodbuild/hod/runner/seccomp"
@@ -90,7 +91,7 @@ func New(o Options) *Runner { return &Runner{o} }
 // is killed. A command that ran and failed is an Exit and no error.
 func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 	c.mapOwnID()
-	if c.Root.Type == "overlay" && c.Root.Detached == nil && c.ReadFile == nil && os.Geteuid() == 0 {
+	if c.Root.Type == "overlay" && c.Root.Detached == nil && c.ReadFile == nil && userns.Here() == userns.Root {
 		tree, err := sandbox.MountOverlay(sandbox.Root(c.Root))
 		if err != nil {
 			return Exit{}, err
@@ -130,14 +131,14 @@ func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 	return c.perform(ctx, options, group, io)
 }
 
-// mapOwnID gives a command of a user who is not root a user namespace in which
-// that user is root and nobody else exists.
+// mapOwnID gives a command of a user who is not root a user namespace with all
+// ids that the user has.
 func (c *Command) mapOwnID() {
-	if os.Geteuid() == 0 || len(c.UIDs) > 0 {
+	if userns.Here() == userns.Root || len(c.UIDs) > 0 {
 		return
 	}
-	c.UIDs = []sandbox.Range{{Outside: uint32(os.Geteuid()), Count: 1}}
-	c.GIDs = []sandbox.Range{{Outside: uint32(os.Getegid()), Count: 1}}
+	own := userns.Own()
+	c.UIDs, c.GIDs = sandboxRanges(own.UIDs), sandboxRanges(own.GIDs)
 	if c.Root.Type == "overlay" && !slices.Contains(c.Root.Options, "userxattr") {
 		c.Root.Options = append(slices.Clone(c.Root.Options), "userxattr")
 	}
@@ -281,7 +282,7 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 	}
 	o := sandbox.Options{
 		Spec: s, Root: sandbox.Root(c.Root), UIDs: c.UIDs, GIDs: c.GIDs, Filter: filter, Terminal: c.TTY, Die: true,
-		JoinedNet: c.Network != nil, Unprivileged: os.Geteuid() != 0,
+		JoinedNet: c.Network != nil, Unprivileged: userns.Here() == userns.Single, SameIDs: userns.Here() != userns.Root,
 	}
 	for _, m := range c.Mounts {
 		if m.Type != "fd" {

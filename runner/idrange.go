@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,8 +47,8 @@ func leaseIDs() (base uint32, lease *os.File, err error) {
 	return 0, nil, errors.New("lease ids: every range is in use; stop a container, or use --userns=host")
 }
 
-// idMap is the map of a container's user namespace: a range for root's, the
-// caller's own id for everybody else's, nothing for --userns=host.
+// idMap is the map of a container's user namespace: a range for root's, all that
+// the caller has for everybody else's, nothing for root's with --userns=host.
 type idMap struct {
 	ranges       []layers.IDRange
 	gids         []layers.IDRange
@@ -56,12 +57,9 @@ type idMap struct {
 }
 
 func newIDMap(o *ContainerOptions) (*idMap, error) {
-	if uid := os.Geteuid(); uid != 0 {
-		return &idMap{
-			ranges:       []layers.IDRange{{Inside: 0, Outside: uint32(uid), Count: 1}},
-			gids:         []layers.IDRange{{Inside: 0, Outside: uint32(os.Getegid()), Count: 1}},
-			unprivileged: true,
-		}, nil
+	if rung := userns.Here(); rung != userns.Root {
+		own := userns.Own()
+		return &idMap{ranges: own.UIDs, gids: own.GIDs, unprivileged: rung == userns.Single}, nil
 	}
 	if o.UserNS == "host" || o.Privileged && o.UserNS == "" {
 		return &idMap{}, nil

@@ -60,7 +60,7 @@ func joinProcess(ctx context.Context, c *Container, s *State, o ExecOptions, f F
 		}
 	}
 	program, err := sandbox.CompileJoin(sandbox.JoinOptions{
-		PID: s.Pid, Process: spec.Process, Filter: filter, Unprivileged: os.Geteuid() != 0,
+		PID: s.Pid, Process: spec.Process, Filter: filter, Unprivileged: !maySetGroups(s.Pid),
 		Stdin: p.child[0], Stdout: p.child[1], Stderr: p.child[2], Terminal: o.Terminal, Die: !o.Detach,
 	})
 	if err != nil {
@@ -86,6 +86,13 @@ func joinProcess(ctx context.Context, c *Container, s *State, o ExecOptions, f F
 	}
 	defer proc.Close()
 	return attend(ctx, proc, &p, f)
+}
+
+// maySetGroups says whether the user namespace of a process lets its root set
+// groups. One with a single id does not.
+func maySetGroups(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/setgroups", pid))
+	return err != nil || strings.TrimSpace(string(b)) != "deny"
 }
 
 // make makes the pipes for a process without a terminal.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/opencontainers/go-digest"
@@ -159,7 +160,7 @@ func (l *launch) mountRoot(ctx context.Context) error {
 		chain = append(chain, digest.Digest(d))
 	}
 	o := layers.MountOptions{Writable: true, Dir: l.c.Dir, Volatile: l.o.AutoRemove}
-	if !l.ids.unprivileged {
+	if l.ids.lease != nil {
 		o.UIDs, o.GIDs = l.ids.ranges, l.ids.gids
 	}
 	snap, err := l.store.Mount(ctx, chain, o)
@@ -230,7 +231,7 @@ func (l *launch) makePipes(context.Context) error {
 		return err
 	}
 	for _, f := range l.pipes.child {
-		if f != nil && os.Geteuid() == 0 {
+		if f != nil && userns.Here() != userns.Single {
 			if err := f.Chown(l.ids.outside(l.user.UID), l.ids.outside(l.user.GID)); err != nil {
 				return fmt.Errorf("make pipes: %w", err)
 			}
@@ -244,7 +245,7 @@ func (l *launch) makePipes(context.Context) error {
 func (l *launch) makeGroup(context.Context) error {
 	var err error
 	l.group, err = cgroup.Create(l.c.ID, l.o.CgroupParent, l.spec.Linux.Resources)
-	if err != nil && os.Geteuid() != 0 && !l.o.Resources.Asked() {
+	if err != nil && userns.Here() != userns.Root && !l.o.Resources.Asked() {
 		l.group = nil
 		return nil
 	}
@@ -265,7 +266,7 @@ func (l *launch) clone(ctx context.Context) error {
 		defer netns.Close()
 	}
 	p, err := sandbox.Compile(sandbox.Options{
-		Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged,
+		Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: userns.Here() != userns.Root,
 		Root: sandbox.Root{
 			Type: l.root.Type, Detached: l.root.Detached, Lower: l.root.Lower, Upper: l.root.Upper, Work: l.root.Work, Options: l.root.Options,
 		},

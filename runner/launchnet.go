@@ -43,14 +43,15 @@ func (o *ContainerOptions) mode() string {
 	return o.Network
 }
 
+// PrivateNetwork says whether the container has a network of its own that
+// reaches out.
+func (o *ContainerOptions) PrivateNetwork() bool { return o.mode() == "private" }
+
 // resolveNames turns what names another container into what the specification
 // knows, and refuses what this user cannot have.
 func (l *launch) resolveNames(ctx context.Context) error {
 	if ref, shared := strings.CutPrefix(l.o.Network, "container:"); shared {
 		return l.share(ctx, ref)
-	}
-	if l.o.mode() == "private" && os.Geteuid() != 0 {
-		return errors.New("a private network needs root; use --network host or --network none")
 	}
 	if l.o.mode() == "private" {
 		l.o.Network = "private"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/diff"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/hodbuild/hod/runner/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -65,7 +66,7 @@ func Sandbox(ctx context.Context, store *layers.Store, img *layers.Image, o Cont
 		return "", err
 	}
 	p, err := sandbox.Compile(sandbox.Options{
-		Spec: s, UIDs: sandboxRanges(ids.ranges), GIDs: sandboxRanges(ids.gids), Unprivileged: ids.unprivileged, Filter: filter,
+		Spec: s, UIDs: sandboxRanges(ids.ranges), GIDs: sandboxRanges(ids.gids), Unprivileged: ids.unprivileged, SameIDs: userns.Here() != userns.Root, Filter: filter,
 		Root: sandbox.Root{Type: "overlay", Lower: trees, Upper: "CONTAINER/upper", Work: "CONTAINER/work"},
 		Init: o.Init, Terminal: o.Terminal, Die: true,
 	})
@@ -108,7 +109,7 @@ func WriteBundle(ctx context.Context, store *layers.Store, img *layers.Image, o 
 }
 
 func unpackLayer(ctx context.Context, store *layers.Store, chain layers.Chain, i int, root string) error {
-	options := diff.ApplyOptions{Whiteouts: diff.Delete, SingleID: os.Geteuid() != 0}
+	options := diff.ApplyOptions{Whiteouts: diff.Delete, SingleID: userns.Here() == userns.Single}
 	if i > 0 {
 		below, err := store.View(ctx, chain[:i])
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/seccomp"
 )
 
@@ -41,7 +42,15 @@ func LookupUser(read func(path string) ([]byte, error), want string, extra []str
 			u.Groups = append(u.Groups, g.GID)
 		}
 	}
-	return u, nil
+	return u, u.exists()
+}
+
+// exists refuses a user whom the sandbox's map does not have.
+func (u User) exists() error {
+	if userns.Has(int(u.UID), int(u.GID)) {
+		return nil
+	}
+	return fmt.Errorf("become user %d, group %d of the image: %w", u.UID, u.GID, userns.Missing())
 }
 
 // SetUser writes who the process runs as into the specification. Only root

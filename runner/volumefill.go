@@ -13,6 +13,7 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -135,7 +136,7 @@ func setMeta(root *rootfs.Root, e diff.Entry, name string) error {
 	}
 	defer f.Close()
 	fd := int(f.Fd())
-	if os.Geteuid() == 0 {
+	if userns.Here() != userns.Single {
 		if err := unix.Fchownat(fd, "", e.UID, e.GID, unix.AT_EMPTY_PATH); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/diff"
+	"github.com/hodbuild/hod/layers/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,7 +80,7 @@ func extractTo(ctx context.Context, c Copy, dir string, o Options) error {
 		err := l.Write(ctx, TarWriter{Tar: tw})
 		w.CloseWithError(errors.Join(err, tw.Close()))
 	}()
-	_, err = diff.ApplyPath(ctx, r, dir, diff.ApplyOptions{SingleID: os.Geteuid() != 0})
+	_, err = diff.ApplyPath(ctx, r, dir, diff.ApplyOptions{SingleID: userns.Here() == userns.Single})
 	r.CloseWithError(unix.EPIPE)
 	return err
 }

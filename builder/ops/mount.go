@@ -11,6 +11,7 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner"
 	"golang.org/x/sys/unix"
 )
@@ -98,8 +99,13 @@ func overlay(r rootfs.Mount) (*os.File, error) {
 	}
 	set("upperdir", r.Upper)
 	set("workdir", r.Work)
-	for _, k := range []string{"redirect_dir", "metacopy", "index"} {
-		set(k, "off")
+	set("metacopy", "off")
+	set("index", "off")
+	if userns.Here() == userns.Root {
+		set("redirect_dir", "off")
+	} else { // beside userxattr the kernel takes no other
+		set("redirect_dir", "nofollow")
+		err = errors.Join(err, os.NewSyscallError("fsconfig userxattr", unix.FsconfigSetFlag(fs, "userxattr")))
 	}
 	if err == nil {
 		err = os.NewSyscallError("fsconfig", unix.FsconfigCreate(fs))
@@ -176,7 +182,7 @@ func (m *mounter) fill(ctx context.Context, dir string, one Mount) error {
 			return fmt.Errorf("fill cache %q: %w", one.ID, err)
 		}
 	}
-	if one.UID != nil || one.GID != nil || os.Geteuid() == 0 {
+	if one.UID != nil || one.GID != nil || userns.Here() != userns.Single {
 		if err := os.Lchown(dir, int(deref(one.UID, 0)), int(deref(one.GID, 0))); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner"
 	"golang.org/x/sys/unix"
 )
@@ -85,6 +86,14 @@ func (e *ExitError) Error() string {
 		what += ": it was ended by " + e.Signal
 	}
 	return what
+}
+
+// Hint says what a command may have missed where there is only one id.
+func (e *ExitError) Hint() string {
+	if userns.Here() != userns.Single {
+		return ""
+	}
+	return "if it changes owners or becomes another user: " + userns.Missing().Error()
 }
 
 // Perform runs the command on a chain and gives back the layer that it left.

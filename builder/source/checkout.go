@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"github.com/hodbuild/hod/layers/userns"
 	"net/url"
 	"os"
 	"os/exec"
@@ -206,7 +207,7 @@ func (r *repository) run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, r.git, append(fixed, args...)...)
 	cmd.Dir = r.work
 	cmd.Env = r.env()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = userns.AsUser(&syscall.SysProcAttr{Setpgid: true}) // whose keys ssh reads
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -112,6 +112,9 @@ func start(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := enterForStart(c, cs); err != nil {
+			return err
+		}
 		var failed error
 		for _, name := range c.Args().Slice() {
 			found, _, err := cs.Lookup(c.Context, name)
@@ -142,6 +145,11 @@ func restartCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			return withStore(c, func(s *layers.Store) error {
+				if cs, err := containersOf(s); err != nil {
+					return err
+				} else if err := enterForStart(c, cs); err != nil {
+					return err
+				}
 				return each(func(c *cli.Context, cs *runner.Containers, name string) (string, error) {
 					timeout, sig, err := stopOptions(c)
 					if err != nil {

@@ -55,6 +55,9 @@ func buildCommand() *cli.Command {
 			if err := arguments(c, 1, 1); err != nil {
 				return err
 			}
+			if err := enterForBuild(c, c.Args().First()); err != nil {
+				return err
+			}
 			return withStore(c, func(s *layers.Store) error { return excerpt(c, build(c, s)) })
 		},
 	}

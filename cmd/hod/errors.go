@@ -37,8 +37,9 @@ func exit(code int) error {
 
 // withCode gives err an exit code of its own.
 func withCode(code int, err error) error {
-	if err == nil {
-		return nil
+	var done *exitError
+	if err == nil || errors.As(err, &done) && done.err == nil {
+		return err
 	}
 	return &exitError{code: code, err: err}
 }

@@ -1,7 +1,17 @@
 package main
 
-// reexecuted runs what hod starts a second hod for, and does not return then.
-// Each room that needs it looks at the process's own name or environment and
-// costs nothing when it was not meant.
+import (
+	"fmt"
+	"os"
+
+	"github.com/hodbuild/hod/layers/userns"
+)
+
+// reexecuted begins what hod starts a second hod for. Each room that needs it
+// looks at its own variable and costs nothing when it was not meant.
 func reexecuted() {
+	if err := userns.Entered(); err != nil {
+		fmt.Fprintln(os.Stderr, "hod:", err)
+		os.Exit(125)
+	}
 }

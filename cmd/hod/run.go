@@ -52,6 +52,9 @@ func newContainer(c *cli.Context, s *layers.Store, cs *runner.Containers, change
 	if err != nil {
 		return nil, err
 	}
+	if err := enterForContainer(c, s, img, name, o); err != nil {
+		return nil, err
+	}
 	cid, err := openCIDFile(c.String("cidfile"))
 	if err != nil {
 		return nil, err

@@ -61,6 +61,9 @@ func imageFromPath(c *cli.Context, s *layers.Store, path string, p *ocispec.Plat
 	}
 	if info.IsDir() {
 		if _, err := os.Stat(filepath.Join(path, ocispec.ImageLayoutFile)); errors.Is(err, os.ErrNotExist) {
+			if err := enterForBuild(c, path); err != nil {
+				return nil, err
+			}
 			return buildToRun(c, s, path, p)
 		}
 	}

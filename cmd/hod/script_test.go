@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -79,10 +80,11 @@ func setup(e *testscript.Env) error {
 	if cache, err := os.UserCacheDir(); err == nil { // the host's: compiling is not what is tested
 		e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
 	}
-	return os.Chmod(e.WorkDir, 0o755)
+	// For asuser and asmapped, who must get there.
+	return errors.Join(os.Chmod(e.WorkDir, 0o755), os.Chmod(filepath.Dir(e.WorkDir), 0o755))
 }
 
-// condition knows [root], [userns] and [tool:NAME].
+// condition knows [root], [userns], [mapped] and [tool:NAME].
 func condition(name string) (bool, error) {
 	switch {
 	case name == "root":
@@ -91,6 +93,8 @@ func condition(name string) (bool, error) {
 		cmd := exec.Command("true")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
 		return cmd.Run() == nil, nil
+	case name == "mapped":
+		return maySimulate(), nil
 	case strings.HasPrefix(name, "tool:"):
 		_, err := exec.LookPath(name[len("tool:"):])
 		return err == nil, nil
@@ -100,14 +104,16 @@ func condition(name string) (bool, error) {
 
 // commands are what scripts can say besides exec, stdout, cmp and the like.
 var commands = map[string]func(*testscript.TestScript, bool, []string){
-	"base":    base,
-	"tree":    tree,
-	"config":  config,
-	"asuser":  asuser,
-	"jsoncmp": jsoncmp,
-	"eq":      eq,
-	"match":   match,
-	"up":      up,
+	"base":     base,
+	"tree":     tree,
+	"config":   config,
+	"asuser":   asuser,
+	"asmapped": asmapped,
+	"owners":   owners,
+	"jsoncmp":  jsoncmp,
+	"eq":       eq,
+	"match":    match,
+	"up":       up,
 }
 
 // base NAME imports an image with busybox in it.
@@ -203,7 +209,7 @@ func asuser(ts *testscript.TestScript, neg bool, args []string) {
 	home := ts.MkAbs(".user")
 	ts.Check(os.MkdirAll(home, 0o755))
 	ts.Check(os.Chown(home, 65534, 65534))
-	all := append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" + home, "HOD_ROOT=" + home + "/.hod"}, args...)
+	all := append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" + home, "TMPDIR=" + home, "HOD_ROOT=" + home + "/.hod"}, args...)
 	if err := ts.Exec("setpriv", all...); (err != nil) != neg {
 		ts.Fatalf("asuser %v: %v", args, err)
 	}

@@ -24,6 +24,9 @@ func storeRoot(c *cli.Context) string {
 
 // withStore calls fn with the store and closes it behind fn.
 func withStore(c *cli.Context, fn func(*layers.Store) error) (err error) {
+	if err := enterForStore(c); err != nil {
+		return err
+	}
 	s, err := openStore(c)
 	if err != nil {
 		return err

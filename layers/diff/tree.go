@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -228,7 +229,7 @@ func (t *tree) folder(fd int, name, at string, e *Entry) error {
 func (t *tree) meta(fd int, e *Entry) error {
 	if !t.o.SingleID && (e.UID != t.uid || e.GID != t.gid) {
 		if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
-			return os.NewSyscallError("fchown", err)
+			return chownError(e, err)
 		}
 	}
 	if e.IsDir() || e.Mode&^0o777 != 0 || e.Mode&t.umask != 0 || t.o.SingleID {
@@ -246,6 +247,14 @@ func (t *tree) meta(fd int, e *Entry) error {
 		}
 	}
 	return nil
+}
+
+// chownError says so when the owner is nobody here.
+func chownError(e *Entry, err error) error {
+	if errors.Is(err, unix.EINVAL) && !userns.Has(e.UID, e.GID) {
+		return fmt.Errorf("it belongs to user %d, group %d: %w", e.UID, e.GID, userns.Missing())
+	}
+	return os.NewSyscallError("fchown", err)
 }
 
 // relaxed is a mode with which the one owner that there is can read what another one owns in the layer.
@@ -416,7 +425,7 @@ func (t *tree) special(dir int, name string, e *Entry) error {
 	}
 	if !t.o.SingleID && (e.UID != t.uid || e.GID != t.gid) {
 		if err := unix.Fchownat(dir, name, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return os.NewSyscallError("fchownat", err)
+			return chownError(e, err)
 		}
 	}
 	if e.Type != tar.TypeSymlink {

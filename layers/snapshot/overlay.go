@@ -53,13 +53,13 @@ func Overlay(o Options) (rootfs.Mount, error) {
 		return rootfs.Mount{}, errors.New("mount overlay: the kernel stacks no fewer than two folders")
 	}
 	m.Options = append(m.Options, plain...)
-	if os.Geteuid() != 0 {
+	if userns.Here() != userns.Root {
 		m.Options[0] = "redirect_dir=nofollow" // beside userxattr the kernel takes no other
 	}
 	if o.Upper != "" && o.Volatile {
 		m.Options = append(m.Options, "volatile")
 	}
-	if os.Geteuid() != 0 {
+	if userns.Here() != userns.Root {
 		m.Options = append(m.Options, "userxattr")
 		return m, nil
 	}

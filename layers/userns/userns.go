@@ -1,17 +1,22 @@
 // Package userns knows how ids inside a user namespace correspond to those outside, and makes namespaces and trees that
 // follow such a map.
+//
+// What a process may do with the owners of files is one of three things (see [Here]). Root of the machine may do
+// everything, and shows trees with other owners through idmapped mounts. Everybody else is root only inside of a user
+// namespace: with a single id, the user's own, or with subordinate ids beside it, which the administrator gave the user
+// in /etc/subuid and /etc/subgid and which only newuidmap and newgidmap may write into a map.
+//
+// Files of subordinate ids cannot be read, changed or deleted from outside of such a namespace. So hod is started once
+// more inside of one ([Enter]), for a whole command: there it is root over its ids, unpacks, mounts, packs and deletes
+// as root does, and the namespaces of containers are made below it without a helper. Processes that must look like the
+// user again (ssh, credential helpers) are started with [AsUser].
 package userns
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"os/user"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -74,75 +79,6 @@ func (m Map) Validate() error {
 		}
 	}
 	return nil
-}
-
-// ErrNoSubordinate says that a user has no subordinate ids.
-var ErrNoSubordinate = errors.New("no subordinate ids")
-
-// Subordinate maps root inside to the user and the ids from 1 on to the user's subordinate ids.
-func Subordinate(uid int) (Map, error) {
-	name := ""
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		name = u.Username
-	}
-	uids, err := subordinate("/etc/subuid", name, uid)
-	if err != nil {
-		return Map{}, err
-	}
-	gids, err := subordinate("/etc/subgid", name, uid)
-	if err != nil {
-		return Map{}, err
-	}
-	m := Map{
-		UIDs: append([]Range{{0, uint32(uid), 1}}, uids...),
-		GIDs: append([]Range{{0, uint32(os.Getegid()), 1}}, gids...),
-	}
-	return m, m.Validate()
-}
-
-func subordinate(path, name string, uid int) ([]Range, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoSubordinate, err)
-	}
-	defer f.Close()
-	ranges, err := parseSubordinate(f, name, uid)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return ranges, nil
-}
-
-func parseSubordinate(r io.Reader, name string, uid int) ([]Range, error) {
-	var ranges []Range
-	next := uint32(1)
-	sc := bufio.NewScanner(io.LimitReader(r, 10<<20))
-	for sc.Scan() {
-		parts := strings.Split(strings.TrimSpace(sc.Text()), ":")
-		if len(parts) != 3 || parts[0] != strconv.Itoa(uid) && (name == "" || parts[0] != name) {
-			continue
-		}
-		start, err := strconv.ParseUint(parts[1], 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("line %q: %w", sc.Text(), err)
-		}
-		count, err := strconv.ParseUint(parts[2], 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("line %q: %w", sc.Text(), err)
-		}
-		if count == 0 {
-			continue
-		}
-		ranges = append(ranges, Range{next, uint32(start), uint32(count)})
-		next += uint32(count)
-	}
-	if err := sc.Err(); err != nil {
-		return nil, err
-	}
-	if len(ranges) == 0 {
-		return nil, fmt.Errorf("%w for user %d: add a line like %d:100000:65536", ErrNoSubordinate, uid, uid)
-	}
-	return ranges, nil
 }
 
 // File gives the descriptor of a new user namespace with a map. A helper process holds the namespace until it is open.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"github.com/hodbuild/hod/layers/userns"
 )
 
 const (
@@ -92,6 +93,7 @@ func call(ctx context.Context, helper, verb string, in []byte) ([]byte, error) {
 	defer cancel()
 	out := &bounded{left: helperOutput, full: cancel}
 	cmd := exec.CommandContext(ctx, path, verb)
+	cmd.SysProcAttr = userns.AsUser(nil) // whose keyring it asks
 	cmd.Stdin, cmd.Stdout = bytes.NewReader(in), out
 	cmd.WaitDelay = time.Second // a helper's child may keep the pipe open
 	if err := cmd.Run(); err != nil {

@@ -49,12 +49,3 @@ func NewNamespace() (*os.File, error) {
 	a := <-result
 	return a.f, a.err
 }
-
-// Loopback starts the loopback device of a namespace that has no other.
-func Loopback(ns *os.File) error {
-	var err error
-	if inErr := In(ns, func() { err = loopback() }); inErr != nil {
-		return inErr
-	}
-	return err
-}

@@ -53,6 +53,9 @@ type Options struct {
 	// Unprivileged says that the caller may map no id but its own.
 	UIDs, GIDs   []Range
 	Unprivileged bool
+	// SameIDs says that files belong inside to whom they belong in the
+	// caller's namespace: no tree's owners are mapped.
+	SameIDs bool
 	// JoinedNet says that the child is born in a network namespace that is not
 	// its own, so its sysctls are not touched.
 	JoinedNet bool

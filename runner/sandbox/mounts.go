@@ -113,7 +113,7 @@ func (c *compiler) gatherBind(m specs.Mount) error {
 // files of the host's root are those of the container's root and nothing on
 // disk is chowned.
 func (c *compiler) tree(what, source string, flags int) (any, error) {
-	if !c.userns || c.o.Unprivileged {
+	if !c.userns || c.o.Unprivileged || c.o.SameIDs {
 		return c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, source, flags)), nil
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, source, uint(flags))

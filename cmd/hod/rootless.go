@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/userns"
+	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
+)
+
+// outside are the verbs that neither make nor read files of subordinate ids:
+// they work from outside of the user's namespace.
+var outside = []string{
+	"attach", "exec", "history", "images", "info", "inspect", "kill", "login", "logout", "logs", "pause", "port", "rename",
+	"stats", "stop", "tag", "tags", "top", "unpause", "wait", "why",
+}
+
+// mayEnter says whether this process is an ordinary user's that is not inside of
+// the user's namespace yet.
+func mayEnter() bool { return os.Geteuid() != 0 && !userns.Inside() }
+
+// enterForStore goes on inside of the user's namespace where the store holds
+// files that only somebody there can read and delete.
+func enterForStore(c *cli.Context) error {
+	root := storeRoot(c)
+	if !mayEnter() || slices.Contains(outside, c.Command.Name) || !layers.HoldsSubordinate(root) {
+		return nil
+	}
+	m, err := userns.Subordinate(os.Geteuid(), os.Getegid())
+	if err != nil {
+		return fmt.Errorf("open store %q: it holds files of subordinate ids: %w", root, err)
+	}
+	return enter(c, m)
+}
+
+// enter starts hod again inside of a user namespace and ends as that one ends.
+func enter(c *cli.Context, m userns.Map) error {
+	code, err := userns.Enter(m, "HOD_ROOT="+storeRoot(c))
+	if err != nil {
+		return err
+	}
+	return &exitError{code: code} // also for 0: the verb is done
+}
+
+// enterFor goes on inside of a namespace that a container or a RUN needs. ids
+// says that it needs more than one id: where there are none it goes on with one,
+// and says what is missing.
+func enterFor(c *cli.Context, ids, always bool, what string) error {
+	if !mayEnter() {
+		return nil
+	}
+	m := userns.SingleID()
+	if ids {
+		found, err := userns.Subordinate(os.Geteuid(), os.Getegid())
+		if err == nil {
+			return enter(c, found)
+		}
+		if what != "" {
+			fmt.Fprintf(c.App.ErrWriter, "hod: %s: %v; going on with one id, which owns them all\n", what, err)
+		}
+	}
+	if always {
+		return enter(c, m)
+	}
+	return nil
+}
+
+// enterForContainer goes on inside of a namespace if a new container needs one:
+// for files of several users, for a user who is not root, for a private network.
+func enterForContainer(c *cli.Context, s *layers.Store, img *layers.Image, name string, o runner.ContainerOptions) error {
+	if !mayEnter() {
+		return nil
+	}
+	config, err := runner.ParseConfig(img.Config)
+	if err != nil {
+		return err
+	}
+	ids, err := s.NeedsIDs(c.Context, img.Chain)
+	if err != nil {
+		return err
+	}
+	user := o.User
+	if user == "" {
+		user = config.User
+	}
+	ids = ids || user != "" && user != "0" && user != "root" && user != "0:0"
+	return enterFor(c, ids, o.PrivateNetwork(), "image "+name+" needs the ids of several users")
+}
+
+// enterForStart does the same for containers that are there.
+func enterForStart(c *cli.Context, cs *runner.Containers) error {
+	if !mayEnter() {
+		return nil
+	}
+	for _, name := range c.Args().Slice() {
+		found, _, err := cs.Lookup(c.Context, name)
+		if err == nil && found.Options.PrivateNetwork() {
+			return enterFor(c, false, true, "")
+		}
+	}
+	return nil
+}
+
+// enterForBuild goes on inside of a namespace if the build may have a RUN. A
+// recipe that is not at hand may have one.
+func enterForBuild(c *cli.Context, folder string) error {
+	if !mayEnter() {
+		return nil
+	}
+	file := c.String("file")
+	if file == "" {
+		file = filepath.Join(folder, "Dockerfile")
+	}
+	recipe, err := os.ReadFile(file)
+	if err == nil && !mentionsRun(recipe) {
+		return nil
+	}
+	if err != nil && c.String("file") == "" {
+		if info, serr := os.Stat(folder); serr == nil && info.IsDir() {
+			return nil // no recipe: the build says so
+		}
+	}
+	var refused *userns.RefusedError
+	if err := enterFor(c, true, true, ""); !errors.As(err, &refused) {
+		return err
+	}
+	return nil // a build that runs nothing needs none
+}
+
+// mentionsRun says whether a recipe may have a RUN. It errs on one side only: a
+// word too many costs a few milliseconds.
+func mentionsRun(recipe []byte) bool {
+	for line := range strings.Lines(string(recipe)) {
+		f := strings.Fields(line)
+		if len(f) > 0 && strings.EqualFold(f[0], "RUN") {
+			return true
+		}
+	}
+	return false
+}
