@@ -25,12 +25,11 @@ type Loaded struct {
 func (s *Store) Load(ctx context.Context, src *archive.Source) ([]Loaded, error) {
 	var list []Loaded
 	for i, item := range src.Items() {
-		l := loader{s: s, src: src, seen: map[digest.Digest]bool{}}
-		target, err := l.item(ctx, item)
+		loaded, err := s.LoadItem(ctx, src, item)
 		if err != nil {
 			return list, fmt.Errorf("load image %d of %d: %w", i+1, len(src.Items()), err)
 		}
-		loaded := Loaded{Target: target}
+		target := loaded.Target
 		for _, name := range item.Names {
 			n, err := ParseName(name)
 			if err != nil {
@@ -44,6 +43,13 @@ func (s *Store) Load(ctx context.Context, src *archive.Source) ([]Loaded, error)
 		list = append(list, loaded)
 	}
 	return list, nil
+}
+
+// LoadItem takes one image of an archive into the store and gives it no name.
+func (s *Store) LoadItem(ctx context.Context, src *archive.Source, item archive.Item) (Loaded, error) {
+	l := loader{s: s, src: src, seen: map[digest.Digest]bool{}}
+	target, err := l.item(ctx, item)
+	return Loaded{Target: target}, err
 }
 
 // loader walks one item.

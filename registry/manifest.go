@@ -133,7 +133,12 @@ func (s *session) put(ctx context.Context, ref string, d ocispec.Descriptor, raw
 	if err != nil {
 		return err
 	}
-	return resp.Body.Close()
+	resp.Body.Close()
+	m, err := layers.ParseManifest(d.MediaType, raw)
+	if err != nil || m.Subject == nil || resp.Header.Get("OCI-Subject") != "" {
+		return err
+	}
+	return s.refer(ctx, l, m.Subject.Digest, d, m)
 }
 
 // Delete removes a tag, or with a digest a manifest, from its registry.
@@ -142,7 +147,21 @@ func (c *Client) Delete(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	return c.remove(ctx, n, "manifests/"+refOf(n))
+	err = c.remove(ctx, n, "manifests/"+refOf(n))
+	if s := transfer.Status(err); n.Digest == "" && (s == http.StatusMethodNotAllowed || s == http.StatusBadRequest) {
+		err = &untagError{err}
+	}
+	return err
+}
+
+// untagError is a registry that deletes only by digest.
+type untagError struct{ error }
+
+func (e *untagError) Unwrap() error { return e.error }
+
+// Hint is what to do about it.
+func (e *untagError) Hint() string {
+	return "this registry deletes no tags: --manifest deletes the image that the tag names, with all its tags"
 }
 
 // DeleteBlob removes a blob from a repository; name must have its digest.

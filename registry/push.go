@@ -55,6 +55,7 @@ type pushing struct {
 	store *layers.Store
 	name  layers.Name
 	seen  sightings
+	link  []string      // repositories that may have every blob
 	slots chan struct{} // bounds the uploads; asking whether a blob exists costs none
 }
 

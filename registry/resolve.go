@@ -28,8 +28,12 @@ type Remote struct {
 	Manifest *layers.Manifest
 	Config   []byte
 	Chain    layers.Chain
+	platform ocispec.Platform
 	session  *session
 }
+
+// isHost tells whether this machine can run the image.
+func (r *Remote) isHost() bool { return layers.Matches(layers.HostPlatform(), r.platform) }
 
 // Resolve reads the manifest and config that a name means for a platform; a nil
 // platform is the host's. Each is verified against its digest.
@@ -102,6 +106,7 @@ func (r *Remote) readConfig(ctx context.Context) error {
 	}
 	r.Config = raw
 	var c struct {
+		ocispec.Platform
 		RootFS struct {
 			DiffIDs layers.Chain `json:"diff_ids"`
 		} `json:"rootfs"`
@@ -109,7 +114,7 @@ func (r *Remote) readConfig(ctx context.Context) error {
 	if err := json.Unmarshal(r.Config, &c); err != nil {
 		return fmt.Errorf("parse config: %w", err)
 	}
-	r.Chain = c.RootFS.DiffIDs
+	r.Chain, r.platform = c.RootFS.DiffIDs, c.Platform
 	if len(r.Chain) != len(r.Manifest.Layers) {
 		return fmt.Errorf("the manifest has %d layers and the config %d", len(r.Manifest.Layers), len(r.Chain))
 	}

@@ -19,9 +19,9 @@ func groups() []group {
 			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
 			saveCommand(), loadCommand(), exportCommand(),
 		}},
-		{"Registries", []*cli.Command{
-			pullCommand(), pushCommand(), loginCommand(), logoutCommand(), tagsCommand(), serveCommand(),
-		}},
+		{"Registries", append([]*cli.Command{
+			pullCommand(), pushCommand(), copyCommand(), manifestCommand(), loginCommand(), logoutCommand(), serveCommand(), tagsCommand(),
+		}, remoteVerbs()...)},
 		{"Store", []*cli.Command{
 			dfCommand(), pruneCommand(), fsckCommand(), whyCommand(),
 		}},

@@ -15,7 +15,8 @@ func pullCommand() *cli.Command {
 		Usage:     "Fetch an image from a registry",
 		ArgsUsage: "NAME[:TAG|@DIGEST]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "platform", Usage: "os/architecture[/variant], the host's by default"},
+			&cli.StringFlag{Name: "platform", Usage: "os/architecture[/variant], the host's by default; several with commas, or all"},
+			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "every tag of the repository"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the name"},
 			progressFlag(),
 			plainHTTP(),
@@ -30,11 +31,32 @@ func pullCommand() *cli.Command {
 }
 
 func pull(c *cli.Context, s *layers.Store) error {
-	n, err := layers.ParseName(c.Args().First())
+	if !c.Bool("all-tags") {
+		n, err := layers.ParseName(c.Args().First())
+		if err != nil {
+			return err
+		}
+		return pullOne(c, s, n)
+	}
+	n, err := repository(c.Args().First())
 	if err != nil {
 		return err
 	}
-	p, err := parsePlatform(c.String("platform"))
+	tags, err := newClient(c).Tags(c.Context, n.String())
+	if err != nil {
+		return registryHint(err, n)
+	}
+	for _, n.Tag = range tags {
+		if err := pullOne(c, s, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pullOne pulls a name and says what Docker says.
+func pullOne(c *cli.Context, s *layers.Store, n layers.Name) error {
+	platforms, err := parsePlatforms(c.String("platform"))
 	if err != nil {
 		return err
 	}
@@ -42,13 +64,27 @@ func pull(c *cli.Context, s *layers.Store) error {
 	if err != nil {
 		return err
 	}
-	_, target, err := t.client.Pull(c.Context, s, n.String(), registry.PullOptions{Platform: p})
+	before, berr := s.ResolveDescriptor(n.String())
+	target := before
+	if all := c.String("platform") == "all"; all || len(platforms) > 1 {
+		target, err = t.client.PullPlatforms(c.Context, s, n.String(), platforms)
+	} else {
+		o := registry.PullOptions{}
+		if len(platforms) == 1 {
+			o.Platform = &platforms[0]
+		}
+		_, target, err = t.client.Pull(c.Context, s, n.String(), o)
+	}
 	t.view.Close()
 	if err != nil {
 		return registryHint(err, n)
 	}
 	if !c.Bool("quiet") {
-		fmt.Fprintf(c.App.ErrWriter, "Digest: %s\n", target.Digest)
+		status := "Downloaded newer image for "
+		if berr == nil && before.Digest == target.Digest {
+			status = "Image is up to date for "
+		}
+		fmt.Fprintf(c.App.Writer, "Digest: %s\nStatus: %s%s\n", target.Digest, status, n.Familiar())
 	}
 	_, err = fmt.Fprintln(c.App.Writer, n)
 	return err
@@ -62,6 +98,8 @@ func pushCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "compression", Usage: "of layers built here: gzip, zstd or uncompressed", Value: "gzip"},
 			&cli.IntFlag{Name: "compression-level", Usage: "1 is fastest"},
+			&cli.StringFlag{Name: "platform", Usage: "only this one of an image of many platforms"},
+			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "every tag that the repository has here"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the name"},
 			progressFlag(),
 			plainHTTP(),
@@ -76,11 +114,44 @@ func pushCommand() *cli.Command {
 }
 
 func push(c *cli.Context, s *layers.Store) error {
-	n, err := layers.ParseName(c.Args().First())
+	if !c.Bool("all-tags") {
+		n, err := layers.ParseName(c.Args().First())
+		if err != nil {
+			return err
+		}
+		return pushOne(c, s, n)
+	}
+	n, err := repository(c.Args().First())
 	if err != nil {
 		return err
 	}
+	refs, err := s.References(c.Context)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, r := range refs {
+		m, err := layers.ParseName(r.Name)
+		if err != nil || m.Registry != n.Registry || m.Repository != n.Repository || m.Tag == "" {
+			continue
+		}
+		found = true
+		if err := pushOne(c, s, m); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return fmt.Errorf("push: no tag of %s: %w", n.FamiliarRepository(), layers.ErrNotFound)
+	}
+	return nil
+}
+
+func pushOne(c *cli.Context, s *layers.Store, n layers.Name) error {
 	spec, err := compression(c.String("compression"), c.Int("compression-level"))
+	if err != nil {
+		return err
+	}
+	p, err := parsePlatform(c.String("platform"))
 	if err != nil {
 		return err
 	}
@@ -88,7 +159,8 @@ func push(c *cli.Context, s *layers.Store) error {
 	if err != nil {
 		return err
 	}
-	desc, err := t.client.Push(c.Context, s, n.String(), registry.PushOptions{Form: layers.ManifestForm{Compression: spec}})
+	o := registry.PushOptions{Form: layers.ManifestForm{Compression: spec}, Platform: p}
+	desc, err := t.client.Push(c.Context, s, n.String(), o)
 	t.view.Close()
 	if err != nil {
 		return registryHint(err, n)
@@ -97,7 +169,11 @@ func push(c *cli.Context, s *layers.Store) error {
 		_, err = fmt.Fprintln(c.App.Writer, n)
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s: digest: %s size: %d\n", n.Familiar(), desc.Digest, desc.Size)
+	tag := n.Tag
+	if tag == "" {
+		tag = n.Familiar()
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "%s: digest: %s size: %d\n", tag, desc.Digest, desc.Size)
 	return err
 }
 

@@ -114,6 +114,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"eq":       eq,
 	"match":    match,
 	"up":       up,
+	"serve":    serve,
 }
 
 // base NAME imports an image with busybox in it.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry"
 	"github.com/urfave/cli/v2"
 )
@@ -13,7 +14,17 @@ func plainHTTP() cli.Flag {
 }
 
 func newClient(c *cli.Context) *registry.Client {
-	return registry.New(registry.Options{PlainHTTP: c.StringSlice("plain-http")})
+	return registry.New(registry.Options{PlainHTTP: plainHosts(c)})
+}
+
+// plainHosts are the hosts to speak to without TLS: those of --plain-http, and
+// with Docker's --insecure the one of the first name.
+func plainHosts(c *cli.Context) []string {
+	hosts := c.StringSlice("plain-http")
+	if n, err := layers.ParseName(c.Args().First()); err == nil && c.Bool("insecure") {
+		hosts = append(hosts, n.Registry)
+	}
+	return hosts
 }
 
 func tagsCommand() *cli.Command {

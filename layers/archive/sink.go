@@ -26,6 +26,7 @@ type Sink struct {
 	index  []ocispec.Descriptor
 	docker []dockerImage
 	folder bool
+	unique bool // a name stands for one entry
 }
 
 type dockerImage struct {
@@ -79,11 +80,13 @@ func (s *Sink) Put(desc ocispec.Descriptor, r io.Reader) error {
 // containerd and Docker write them, and refName what the specification has.
 func (s *Sink) Add(target ocispec.Descriptor, names ...Name) {
 	if len(names) == 0 {
+		s.replace(target)
 		s.index = append(s.index, target)
 	}
 	for _, n := range names {
 		d := target
 		d.Annotations = map[string]string{"io.containerd.image.name": n.Full, ocispec.AnnotationRefName: n.Ref}
+		s.replace(d)
 		s.index = append(s.index, d)
 	}
 }

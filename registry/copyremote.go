@@ -1,0 +1,247 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry/transfer"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// remote is a name in a registry, as the origin or the destination of a copy.
+type remote struct {
+	*pushing // its session reads only, where it is an origin
+}
+
+func (r remote) root(ctx context.Context) (ocispec.Descriptor, error) {
+	desc, _, _, err := r.read(ctx, refOf(r.pushing.name))
+	return desc, err
+}
+
+func (r remote) document(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
+	_, raw, _, err := r.read(ctx, string(d.Digest))
+	return raw, err
+}
+
+func (r remote) content(d ocispec.Descriptor) transfer.Content {
+	return &remoteContent{s: r.session, desc: d, h: d.Digest.Algorithm().Hash()}
+}
+
+// digestTags are how cosign names what belongs to a manifest without referring to it.
+var digestTags = []string{"sig", "att", "sbom"}
+
+// referrers asks the referrers API, or where there is none the tag that stands
+// for it, and looks for tags of the old way.
+func (r remote) referrers(ctx context.Context, d digest.Digest) ([]tagged, error) {
+	var list []tagged
+	found, err := r.session.referrers(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		list = append(list, tagged{Descriptor: f})
+	}
+	for _, suffix := range digestTags {
+		tag := fallbackTag(d) + "." + suffix
+		desc, _, _, err := r.read(ctx, tag)
+		if transfer.Status(err) == http.StatusNotFound {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, tagged{desc, tag})
+	}
+	return list, nil
+}
+
+// fallbackTag names the index of a manifest's referrers where a registry has no
+// referrers API.
+func fallbackTag(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() }
+
+// Referrers lists the manifests of a repository whose subject is what a name
+// means: signatures, attestations, SBOMs.
+func (c *Client) Referrers(ctx context.Context, ref string) ([]ocispec.Descriptor, error) {
+	d, err := c.Digest(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	n, err := layers.ParseName(ref)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.dial(n, toPull)
+	if err != nil {
+		return nil, err
+	}
+	return s.referrers(ctx, d)
+}
+
+func (s *session) referrers(ctx context.Context, d digest.Digest) ([]ocispec.Descriptor, error) {
+	l, err := s.origin().get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []ocispec.Descriptor
+	add := func(raw []byte) error {
+		var page struct{ Manifests []ocispec.Descriptor }
+		if err := json.Unmarshal(raw, &page); err != nil {
+			return err
+		}
+		list = append(list, page.Manifests...)
+		return nil
+	}
+	err = pages(ctx, l, l.Path("referrers/%s", d), add)
+	if transfer.Status(err) == 0 && err == nil {
+		return list, nil
+	}
+	if s := transfer.Status(err); s < 400 || s >= 500 || s == http.StatusUnauthorized || s == http.StatusTooManyRequests {
+		return nil, err
+	}
+	_, raw, m, err := s.read(ctx, fallbackTag(d))
+	if transfer.Status(err) == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !m.IsIndex() {
+		return nil, nil
+	}
+	return list, add(raw)
+}
+
+func (r remote) has(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	l, err := r.writer(ctx)
+	if err != nil {
+		return false, err
+	}
+	resp, err := l.Do(ctx, http.MethodHead, l.Path("manifests/%s", d.Digest), http.Header{"Accept": {accept}}, nil, http.StatusOK, http.StatusNotFound)
+	if err != nil {
+		return false, err
+	}
+	return resp.StatusCode == http.StatusOK, resp.Body.Close()
+}
+
+func (r remote) blob(ctx context.Context, d ocispec.Descriptor, c transfer.Content) error {
+	return r.upload(ctx, string(d.Digest), &transfer.Upload{Blob: d, From: append(r.link, r.seen[d.Digest]...), Content: c, Slots: r.slots})
+}
+
+func (r remote) manifest(ctx context.Context, d tagged, raw []byte, m *layers.Manifest) error {
+	if there, err := r.has(ctx, d.Descriptor); err != nil || there && d.tag == "" {
+		return err
+	}
+	ref := d.tag
+	if ref == "" {
+		ref = string(d.Digest)
+	}
+	return r.put(ctx, ref, d.Descriptor, raw)
+}
+
+func (r remote) name(ctx context.Context, d ocispec.Descriptor, raw []byte, m *layers.Manifest) error {
+	if want := r.pushing.name.Digest; want != "" && want != d.Digest {
+		return &layers.DigestError{Want: want, Got: d.Digest}
+	}
+	return r.put(ctx, tagOf(r.pushing.name, d), d, raw)
+}
+
+// remoteContent is a blob of another registry on its way through: nothing of it
+// is stored here. It is hashed as it passes the first time; a part that is read
+// again was hashed before.
+type remoteContent struct {
+	s    *session
+	desc ocispec.Descriptor
+
+	mu     sync.Mutex // guards what follows
+	h      hash.Hash
+	hashed int64
+}
+
+func (c *remoteContent) Whole(context.Context) (ocispec.Descriptor, error) { return c.desc, nil }
+
+func (c *remoteContent) Open(ctx context.Context, off int64) (io.ReadCloser, error) {
+	return &remoteReader{ctx: ctx, c: c, at: off}, nil
+}
+
+// pass hashes bytes that were read at an offset, and at the end tells whether
+// they were the blob.
+func (c *remoteContent) pass(at int64, p []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if skip := c.hashed - at; skip >= 0 && skip < int64(len(p)) {
+		c.h.Write(p[skip:])
+		c.hashed += int64(len(p)) - skip
+	}
+	if c.hashed != c.desc.Size || at+int64(len(p)) != c.desc.Size {
+		return nil
+	}
+	if got := digest.NewDigest(c.desc.Digest.Algorithm(), c.h); got != c.desc.Digest {
+		return &layers.DigestError{Want: c.desc.Digest, Got: got}
+	}
+	return nil
+}
+
+// remoteReader reads a blob from an offset and goes on after broken connections.
+type remoteReader struct {
+	ctx     context.Context
+	c       *remoteContent
+	at      int64
+	body    io.ReadCloser
+	stalled int
+}
+
+func (r *remoteReader) Read(p []byte) (int, error) {
+	for r.at < r.c.desc.Size {
+		n, err := r.next(p[:min(int64(len(p)), r.c.desc.Size-r.at)])
+		if n > 0 {
+			r.stalled = 0
+			err = r.c.pass(r.at, p[:n])
+			r.at += int64(n)
+			return n, err
+		}
+		r.Close()
+		if r.stalled++; r.stalled >= 5 || r.ctx.Err() != nil || transfer.Status(err) != 0 {
+			return 0, fmt.Errorf("read blob %s: %w", r.c.desc.Digest, err)
+		}
+		select {
+		case <-r.ctx.Done():
+		case <-time.After(r.c.s.c.patience.Pause):
+		}
+	}
+	return 0, io.EOF
+}
+
+func (r *remoteReader) next(p []byte) (int, error) {
+	if r.body == nil {
+		err := r.c.s.each(r.ctx, func(l *transfer.Line) error {
+			var err error
+			r.body, err = l.Blob(r.ctx, r.c.desc.Digest, r.at)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.body.Read(p)
+	if n == 0 && err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (r *remoteReader) Close() error {
+	if r.body == nil {
+		return nil
+	}
+	err := r.body.Close()
+	r.body = nil
+	return err
+}
