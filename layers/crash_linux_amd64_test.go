@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -121,6 +120,19 @@ var crashOps = map[string]func(context.Context, *Store) error{
 	"collect": func(ctx context.Context, s *Store) error {
 		_, err := s.Collect(ctx, CollectOptions{Dangling: true, Cache: true})
 		return err
+	},
+	"tag": func(ctx context.Context, s *Store) error {
+		old, err := s.ResolveDescriptor("old")
+		if err != nil {
+			return err
+		}
+		if err := s.Tag(ctx, "another", old); err != nil {
+			return err
+		}
+		if err := s.Untag(ctx, "another"); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return nil
 	},
 }
 
@@ -243,7 +255,7 @@ func points(t *testing.T, calls, sample int) []int {
 }
 
 func TestCrashAtEveryCall(t *testing.T) {
-	for op := range crashOps {
+	for _, op := range []string{"put", "build", "ingest", "commit", "collect", "tag"} {
 		t.Run(op, func(t *testing.T) {
 			if op == "commit" || op == "ingest" {
 				needRoot(t)
@@ -268,54 +280,6 @@ func TestCrashAtEveryCall(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// Many processes do everything at once on one store, and random ones are killed.
-func TestProcessesSideBySide(t *testing.T) {
-	needRoot(t)
-	root, rounds := crashStore(t), 6
-	if os.Getenv(crashFull) != "" {
-		rounds = 200
-	}
-	ops := []string{"put", "build", "ingest", "commit", "collect"}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var broken []string
-	kills := 0
-	for i := range 8 {
-		wg.Go(func() {
-			for n := range rounds {
-				op := ops[(i+n)%len(ops)]
-				cmd := exec.Command(os.Args[0])
-				var stderr bytes.Buffer
-				cmd.Env, cmd.Stderr = append(os.Environ(), crashOp+"="+op, crashRoot+"="+root), &stderr
-				if err := cmd.Start(); err != nil {
-					continue
-				}
-				killed := rand.IntN(3) == 0
-				if killed {
-					time.Sleep(time.Duration(rand.IntN(40)) * time.Millisecond)
-					cmd.Process.Kill()
-				}
-				err := cmd.Wait()
-				mu.Lock()
-				if killed {
-					kills++
-				} else if err != nil {
-					broken = append(broken, op+": "+strings.TrimSpace(stderr.String()))
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	t.Logf("%d operations, %d killed", 8*rounds, kills)
-	if len(broken) > 0 {
-		t.Fatalf("%d failed: %s", len(broken), broken[0])
-	}
-	for _, op := range ops {
-		survives(t, op, root, false)
 	}
 }
 
