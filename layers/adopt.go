@@ -23,7 +23,9 @@ var errDependent = errors.New("the top is not self-contained")
 // have: the next step must see which is newer.
 func (n *Snapshot) adopt(ctx context.Context, o diff.PackOptions) (LayerInfo, error) {
 	h := digest.Canonical.Hash()
-	index, err := n.ReadTop(ctx, h, o)
+	behind := newWriteBehind(h)
+	index, err := n.ReadTop(ctx, behind, o)
+	behind.Close()
 	if err != nil {
 		return LayerInfo{}, err
 	}

@@ -344,6 +344,7 @@ func powerLoss(t *testing.T, op string) {
 	}
 	hasResult(t, op, after)
 	clean(t, after)
+	mustCollect(t, after, CollectOptions{}) // or that shelf would be looked at again: this boot is the old one
 	after.Close()
 	survives(t, op, root, false)
 }

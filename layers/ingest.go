@@ -101,8 +101,11 @@ func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descript
 		return LayerInfo{}, err
 	}
 	defer u.abort()
-	tar := &tarReader{r: z, h: digest.Canonical.Hash()}
-	if err := u.unpack(ctx, bufio.NewReaderSize(tar, 256<<10)); err != nil {
+	ahead := newReadAhead(z)
+	tar := &tarReader{r: ahead, h: digest.Canonical.Hash()}
+	err = u.unpack(ctx, bufio.NewReaderSize(tar, 256<<10))
+	ahead.Close()
+	if err != nil {
 		return LayerInfo{}, err
 	}
 	if _, err := io.Copy(io.Discard, in); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -113,6 +114,7 @@ type LayerWriter struct {
 	dir  string // under tmp/, becomes the layer's folder
 	f    *os.File
 	h    hash.Hash
+	to   *writeBehind // both
 	n    int64
 	o    LayerOptions
 	done bool
@@ -131,8 +133,7 @@ type LayerOptions struct {
 
 // Write appends bytes of the tar.
 func (w *LayerWriter) Write(p []byte) (int, error) {
-	n, err := w.f.Write(p)
-	w.h.Write(p[:n])
+	n, err := w.to.Write(p)
 	w.n += int64(n)
 	return n, err
 }
@@ -150,7 +151,8 @@ func (s *Store) newLayer(o LayerOptions) (*LayerWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create layer: %w", err)
 	}
-	return &LayerWriter{s: s, dir: dir, f: f, h: digest.Canonical.Hash(), o: o}, nil
+	h := digest.Canonical.Hash()
+	return &LayerWriter{s: s, dir: dir, f: f, h: h, to: newWriteBehind(io.MultiWriter(f, h)), o: o}, nil
 }
 
 // commit publishes the folder on this boot's shelf; PutImage makes it durable.
@@ -162,7 +164,7 @@ func (w *LayerWriter) commit(ctx context.Context) (LayerInfo, error) {
 		return LayerInfo{}, err
 	}
 	w.done = true
-	err := w.f.Close()
+	err := errors.Join(w.to.Close(), w.f.Close())
 	d := digest.NewDigest(digest.Canonical, w.h)
 	if err == nil {
 		err = w.s.publishLayer(w.dir, d, w.n, w.o)
@@ -224,6 +226,7 @@ func (w *LayerWriter) Close() error {
 		return nil
 	}
 	w.done = true
+	w.to.Close()
 	w.f.Close()
 	return w.s.throw(w.dir)
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"slices"
 
 	"github.com/hodbuild/hod/layers/archive"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // Loaded is what one item of an archive became.
@@ -127,6 +129,16 @@ func (l *loader) has(desc ocispec.Descriptor) bool {
 	return true
 }
 
+// sideBySide does something for each of n layers, some at once, and ends at the first error.
+func sideBySide(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(runtime.GOMAXPROCS(0), 4))
+	for i := range n {
+		g.Go(func() error { return do(ctx, i) })
+	}
+	return g.Wait()
+}
+
 // isImage tells images, whose layers are file systems, from other artifacts.
 func isImage(m *Manifest) bool {
 	if m.Config.MediaType != ocispec.MediaTypeImageConfig && m.Config.MediaType != DockerConfig {
@@ -150,16 +162,17 @@ func (l *loader) image(ctx context.Context, desc ocispec.Descriptor, raw []byte,
 	if len(chain) != len(m.Layers) {
 		return fmt.Errorf("manifest %s has %d layers, its config names %d", desc.Digest, len(m.Layers), len(chain))
 	}
-	for i, d := range m.Layers {
-		r, err := l.src.Blob(d)
+	err = sideBySide(ctx, len(chain), func(ctx context.Context, i int) error {
+		r, err := l.src.Blob(m.Layers[i])
 		if err != nil {
 			return err
 		}
-		_, err = l.s.IngestBlob(ctx, d, r, chain[i], IngestOptions{})
-		r.Close()
-		if err != nil {
-			return err
-		}
+		defer r.Close()
+		_, err = l.s.IngestBlob(ctx, m.Layers[i], r, chain[i], IngestOptions{})
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	_, err = l.s.PutImage(ctx, config, chain, PutImageOptions{Manifest: &desc, RawManifest: raw, Source: "load"})
 	return err
@@ -196,10 +209,14 @@ func (l *loader) docker(ctx context.Context, item archive.Item) (ocispec.Descrip
 	if len(chain) != len(item.Layers) {
 		return none, fmt.Errorf("it has %d layers, its config names %d", len(item.Layers), len(chain))
 	}
-	for i, name := range item.Layers {
-		if err := l.dockerLayer(ctx, name, chain[i]); err != nil {
-			return none, fmt.Errorf("layer %q: %w", name, err)
+	err = sideBySide(ctx, len(chain), func(ctx context.Context, i int) error {
+		if err := l.dockerLayer(ctx, item.Layers[i], chain[i]); err != nil {
+			return fmt.Errorf("layer %q: %w", item.Layers[i], err)
 		}
+		return nil
+	})
+	if err != nil {
+		return none, err
 	}
 	img, err := l.s.PutImage(ctx, config, chain, PutImageOptions{Source: "load"})
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/hodbuild/hod/layers/archive"
 )
 
-// sideBySide are the operations that many processes do at once: those of the
+// crowdOps are the operations that many processes do at once: those of the
 // crash tests, and some that only look. None may fail because of another.
-var sideBySide = []string{"put", "build", "ingest", "commit", "collect", "tag", "check", "save"}
+var crowdOps = []string{"put", "build", "ingest", "commit", "collect", "tag", "check", "save"}
 
 func init() {
 	crashOps["check"] = func(ctx context.Context, s *Store) error {
@@ -67,7 +67,7 @@ func (c *crowd) note(op string, killed bool, err error, stderr string) {
 
 // one starts an operation in a process of its own, and may kill it on the way.
 func (c *crowd) one(r *rand.Rand, root string) {
-	op := sideBySide[r.IntN(len(sideBySide))]
+	op := crowdOps[r.IntN(len(crowdOps))]
 	cmd := exec.Command(os.Args[0])
 	var stderr bytes.Buffer
 	cmd.Env, cmd.Stderr = append(os.Environ(), crashOp+"="+op, crashRoot+"="+root), &stderr
@@ -109,7 +109,7 @@ func TestProcessesSideBySide(t *testing.T) {
 	if len(c.broken) > 0 {
 		t.Fatalf("%d failed: %s", len(c.broken), c.broken[0])
 	}
-	for _, op := range sideBySide {
+	for _, op := range crowdOps {
 		survives(t, op, root, false)
 	}
 }

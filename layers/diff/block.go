@@ -16,8 +16,12 @@ type fields struct {
 }
 
 // block is the header in 512 bytes. Names that do not fit are cut: a PAX record says them whole.
-func (f fields) block() []byte {
-	b := make([]byte, 512, 1536)
+func (f fields) block() []byte { return f.append(nil) }
+
+// append adds the header's block to a buffer.
+func (f fields) append(to []byte) []byte {
+	to = append(to, zeros[:512]...)
+	b := to[len(to)-512:]
 	copy(b[0:100], ascii(f.name))
 	octal(b[100:108], f.mode)
 	octal(b[108:116], f.uid)
@@ -41,7 +45,7 @@ func (f fields) block() []byte {
 	}
 	octal(b[148:155], sum)
 	b[155] = ' '
-	return b
+	return to
 }
 
 // octal writes digits up to the last byte, which stays zero.

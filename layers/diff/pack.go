@@ -57,6 +57,31 @@ type packer struct {
 	prefix string
 	inodes map[[2]uint64]string
 	held   []Entry // folders that are written only when something below them is
+	open   fdFile
+	attrs  attrBuffer
+}
+
+// fdFile reads an open descriptor: what os.File does beside that costs as much as the reading of a small file.
+type fdFile struct{ fd int }
+
+func (f *fdFile) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(f.fd, p)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+func (f *fdFile) rewind() error {
+	_, err := unix.Seek(f.fd, 0, io.SeekStart)
+	return os.NewSyscallError("lseek", err)
 }
 
 // item is one write of a folder's content, by its name in the tar.
@@ -160,7 +185,7 @@ func (p *packer) dir(parent int, name string, e Entry, merged bool) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if e.Xattrs, err = readXattrs(fd); err != nil {
+	if e.Xattrs, err = p.attrs.read(fd); err != nil {
 		return err
 	}
 	if p.below != nil {
@@ -253,16 +278,17 @@ func (p *packer) file(fd int, name string, e Entry, inode [2]uint64, linked, mer
 		}
 	}
 	var content io.Reader
-	var f *os.File
+	var f *fdFile
 	if e.Type == tar.TypeReg {
 		n, err := p.openAt(fd, name, e, 0)
 		if err != nil {
 			return err
 		}
-		f = os.NewFile(uintptr(n), e.Path)
-		defer f.Close()
+		defer unix.Close(n)
+		p.open.fd = n
+		f = &p.open
 		content = f
-		if e.Xattrs, err = readXattrs(n); err != nil {
+		if e.Xattrs, err = p.attrs.read(n); err != nil {
 			return fmt.Errorf("read %q: %w", e.Path, err)
 		}
 	}
@@ -300,7 +326,7 @@ func (p *packer) equal(e, b Entry) bool {
 	return true
 }
 
-func sameContent(f *os.File, e, b Entry) (bool, error) {
+func sameContent(f *fdFile, e, b Entry) (bool, error) {
 	if f == nil {
 		return true, nil
 	}
@@ -311,32 +337,33 @@ func sameContent(f *os.File, e, b Entry) (bool, error) {
 	if digest.NewDigest(digest.SHA256, sum) == b.Digest {
 		return true, nil
 	}
-	_, err := f.Seek(0, io.SeekStart)
-	return false, err
+	return false, f.rewind()
 }
 
-// readXattrs reads the attributes that belong into a layer.
-func readXattrs(fd int) (map[string]string, error) {
-	var list [4096]byte
-	buf := list[:]
-	n, err := unix.Flistxattr(fd, buf)
-	if errors.Is(err, unix.ERANGE) {
-		buf = make([]byte, 64<<10)
-		n, err = unix.Flistxattr(fd, buf)
+// attrBuffer is where names and values of extended attributes are read into.
+type attrBuffer struct{ names, value []byte }
+
+// read reads the attributes that belong into a layer.
+func (b *attrBuffer) read(fd int) (map[string]string, error) {
+	if b.names == nil {
+		b.names = make([]byte, 64<<10)
 	}
-	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 {
+	n, err := unix.Flistxattr(fd, b.names)
+	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 && err == nil {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, os.NewSyscallError("flistxattr", err)
 	}
 	var m map[string]string
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(b.names[:n]), "\x00"), "\x00") {
 		if !KeepXattr(name) {
 			continue
 		}
-		v := make([]byte, 64<<10)
-		k, err := unix.Fgetxattr(fd, name, v)
+		if b.value == nil {
+			b.value = make([]byte, 64<<10)
+		}
+		k, err := unix.Fgetxattr(fd, name, b.value)
 		if errors.Is(err, unix.ENODATA) {
 			continue
 		}
@@ -346,7 +373,7 @@ func readXattrs(fd int) (map[string]string, error) {
 		if m == nil {
 			m = map[string]string{}
 		}
-		m[name] = string(v[:k])
+		m[name] = string(b.value[:k])
 	}
 	return m, nil
 }

@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	"github.com/hodbuild/hod/layers/rootfs"
-	"github.com/hodbuild/hod/layers/userns"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -41,25 +40,21 @@ type tree struct {
 	hidden map[string]bool
 	links  [][2]string
 
-	jobs chan job
-	busy sync.WaitGroup
+	next *batch // small files that no writer has yet
+	jobs chan *batch
+	free chan *batch
+	busy sync.WaitGroup // batches that are with the writers
 	all  sync.WaitGroup
-	mu   sync.Mutex
+	mu   sync.Mutex // guards err
 	err  error
 	buf  []byte
-}
-
-type job struct {
-	dir  int
-	name string
-	e    *Entry
-	data []byte
 }
 
 func newTree(dest *os.File, o ApplyOptions) *tree {
 	t := &tree{
 		dest: int(dest.Fd()), o: o, prefix: "trusted.overlay.", uid: os.Geteuid(), gid: os.Getegid(), umask: processUmask(),
-		dirs: map[string]int{}, made: map[string]*Entry{}, hidden: map[string]bool{}, jobs: make(chan job, 64),
+		dirs: map[string]int{}, made: map[string]*Entry{}, hidden: map[string]bool{}, jobs: make(chan *batch, 4),
+		free: make(chan *batch, 8),
 	}
 	if o.UserXattr {
 		t.prefix = "user.overlay."
@@ -99,38 +94,6 @@ func (t *tree) dropDirs() {
 		unix.Close(fd)
 		delete(t.dirs, p)
 	}
-}
-
-func (t *tree) writer() {
-	for j := range t.jobs {
-		if err := t.writeSmall(j); err != nil {
-			t.mu.Lock()
-			if t.err == nil {
-				t.err = fmt.Errorf("write %q: %w", j.e.Path, err)
-			}
-			t.mu.Unlock()
-		}
-		t.busy.Done()
-	}
-}
-
-// settle waits until all files that were handed out are there, and makes the links that waited for them.
-func (t *tree) settle() error {
-	t.busy.Wait()
-	t.mu.Lock()
-	err := t.err
-	t.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	links := t.links
-	t.links = nil
-	for _, l := range links {
-		if err := t.makeLink(l[0], l[1]); err != nil {
-			return fmt.Errorf("link %q to %q: %w", l[1], l[0], err)
-		}
-	}
-	return nil
 }
 
 // dir opens a folder, name by name from the nearest one that is open.
@@ -217,6 +180,9 @@ func (t *tree) folder(fd int, name, at string, e *Entry) error {
 		t.order = append(t.order, at)
 	}
 	t.made[at] = e
+	if len(e.Xattrs) == 0 {
+		return t.folderMeta(fd, name, e)
+	}
 	d, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("openat", err)
@@ -225,72 +191,19 @@ func (t *tree) folder(fd int, name, at string, e *Entry) error {
 	return t.meta(d, e)
 }
 
-// meta sets owner, mode and extended attributes of an open file, in the order in which none undoes another.
-func (t *tree) meta(fd int, e *Entry) error {
-	if !t.o.SingleID && (e.UID != t.uid || e.GID != t.gid) {
-		if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
-			return chownError(e, err)
-		}
-	}
-	if e.IsDir() || e.Mode&^0o777 != 0 || e.Mode&t.umask != 0 || t.o.SingleID {
-		mode := e.Mode
-		if t.o.SingleID {
-			mode = relaxed(*e)
-		}
-		if err := unix.Fchmod(fd, mode); err != nil {
-			return os.NewSyscallError("fchmod", err)
-		}
-	}
-	for k, v := range e.Xattrs {
-		if err := unix.Fsetxattr(fd, k, []byte(v), 0); err != nil && !t.xattrIgnored(k, err) {
-			return fmt.Errorf("set extended attribute %s: %w", k, err)
-		}
-	}
-	return nil
-}
-
-// chownError says so when the owner is nobody here.
-func chownError(e *Entry, err error) error {
-	if errors.Is(err, unix.EINVAL) && !userns.Has(e.UID, e.GID) {
-		return fmt.Errorf("it belongs to user %d, group %d: %w", e.UID, e.GID, userns.Missing())
-	}
-	return os.NewSyscallError("fchown", err)
-}
-
-// relaxed is a mode with which the one owner that there is can read what another one owns in the layer.
-func relaxed(e Entry) uint32 {
-	if e.IsDir() {
-		return e.Mode | 0o700
-	}
-	return e.Mode | 0o400
-}
-
-// xattrIgnored says which attributes a file system may be unable to hold: the index still has them. Without privilege
-// nothing runs with a capability of a file anyway.
-func (t *tree) xattrIgnored(name string, err error) bool {
-	if name == "security.capability" {
-		return t.o.SingleID && errors.Is(err, unix.EPERM)
-	}
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)
-}
-
 func (t *tree) file(ctx context.Context, fd int, name string, e *Entry, content io.Reader) error {
 	if content == nil {
 		content = bytes.NewReader(nil)
 	}
 	if e.Size <= smallFile {
-		data := make([]byte, e.Size)
-		if _, err := io.ReadFull(content, data); err != nil {
+		b := t.room(int(e.Size))
+		at := len(b.data)
+		b.data = b.data[:at+int(e.Size)]
+		if _, err := io.ReadFull(content, b.data[at:]); err != nil {
 			return fmt.Errorf("read content: %w", err)
 		}
-		t.busy.Add(1)
-		select {
-		case t.jobs <- job{fd, name, e, data}:
-			return nil
-		case <-ctx.Done():
-			t.busy.Done()
-			return ctx.Err()
-		}
+		b.jobs = append(b.jobs, job{fd, name, e, b.data[at:]})
+		return t.failed()
 	}
 	f, err := t.create(fd, name, e)
 	if err != nil {

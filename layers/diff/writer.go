@@ -111,20 +111,48 @@ func (p *Writer) entry(e Entry, content io.Reader) error {
 		e.Size = 0
 	}
 	e.Offset, e.Digest = 0, ""
-	head, err := header(e)
+	head, err := appendHeader(p.buf[:0], e)
 	if err != nil {
 		return err
 	}
-	if err := p.write(head); err != nil {
-		return err
-	}
-	if e.Type == tar.TypeReg {
-		if err := p.content(&e, content); err != nil {
-			return err
+	switch {
+	case e.Type != tar.TypeReg:
+		err = p.write(head)
+	case int64(len(head))+e.Size+512 <= int64(len(p.buf)):
+		err = p.small(&e, head, content)
+	default:
+		if err = p.write(head); err == nil {
+			err = p.content(&e, content)
 		}
 	}
 	p.index.Entries = append(p.index.Entries, e)
-	return nil
+	return err
+}
+
+// small writes header and content, which fit into the buffer, at once.
+func (p *Writer) small(e *Entry, head []byte, r io.Reader) error {
+	end := len(head) + int(e.Size)
+	body := p.buf[len(head):end]
+	if e.Size > 0 {
+		if r == nil {
+			return errors.New("no content")
+		}
+		if n, err := io.ReadFull(r, body); err != nil {
+			return ended(err, int64(n), e.Size)
+		}
+		e.Offset = p.n + int64(len(head))
+	}
+	e.Digest = digest.NewDigestFromBytes(digest.SHA256, sum256(body))
+	pad := int(padding(e.Size))
+	clear(p.buf[end : end+pad])
+	return p.write(p.buf[:end+pad])
+}
+
+func ended(err error, n, size int64) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("content ended after %d of %d bytes", n, size)
+	}
+	return err
 }
 
 func (p *Writer) content(e *Entry, r io.Reader) error {
@@ -212,8 +240,9 @@ func settleIndex(entries []Entry) ([]Entry, bool) {
 	return out, self
 }
 
-// header is the bytes in front of an entry's content: a ustar header, behind a PAX one where ustar cannot say it all.
-func header(e Entry) ([]byte, error) {
+// appendHeader adds the bytes in front of an entry's content: a ustar header, behind a PAX one where ustar cannot say it
+// all.
+func appendHeader(to []byte, e Entry) ([]byte, error) {
 	name := e.Path
 	if name == "" {
 		name = "./"
@@ -251,15 +280,15 @@ func header(e Entry) ([]byte, error) {
 		record(xattrPrefix+k, v)
 	}
 	if len(pax) == 0 {
-		return h.block(), nil
+		return h.append(to), nil
 	}
 	slices.SortFunc(pax, func(a, b string) int { return compareRecords(a, b) })
 	var body []byte
 	for _, r := range pax {
 		body = append(body, r...)
 	}
-	out := fields{name: "././@PaxHeader", mode: 0o644, kind: tar.TypeXHeader, size: int64(len(body))}.block()
-	out = append(out, body...)
-	out = append(out, zeros[:padding(int64(len(body)))]...)
-	return append(out, h.block()...), nil
+	to = fields{name: "././@PaxHeader", mode: 0o644, kind: tar.TypeXHeader, size: int64(len(body))}.append(to)
+	to = append(to, body...)
+	to = append(to, zeros[:padding(int64(len(body)))]...)
+	return h.append(to), nil
 }
