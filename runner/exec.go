@@ -1,3 +1,5 @@
+//go:build linux
+
 package runner
 
 import (
@@ -6,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"slices"
@@ -16,76 +17,12 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/hodbuild/hod/runner/seccomp"
 )
-
-// Command is a process to run in the foreground in a root that the caller
-// mounted, with no container around it: a RUN of a build. The zero value of
-// every field but Args and Root is a default.
-type Command struct {
-	Args, Env []string
-	Dir, User string
-	Hostname  string
-	// Root is the tree; the caller closes it. UIDs and GIDs are the maps under
-	// which it was mounted; none: no user namespace.
-	Root       rootfs.Mount
-	UIDs, GIDs []sandbox.Range
-	// ReadFile reads a file of the root for the lookup of User; nil: through
-	// Root, which must then be mounted already or a plain folder.
-	ReadFile   func(path string) ([]byte, error)
-	Mounts     []Mount
-	Network    *Network // nil: none
-	Insecure   bool     // every capability, no filter, nothing masked
-	ReadOnly   bool
-	ExtraHosts []string // host:ip or host=ip
-	Limits     Resources
-	Ulimits    []Ulimit
-	ShmSize    int64
-	// CgroupParent is the group under which the command's own one is made.
-	CgroupParent   string
-	CapAdd         []string
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	TTY            bool // a terminal of its own; Stdin and Stdout are copied to and from it
-}
-
-// Mount is one tree beside the root.
-type Mount struct {
-	Target   string
-	Type     string   // bind (Source), tmpfs (Options), fd (FD, a detached mount)
-	Source   string   // of a bind
-	Options  []string // of a tmpfs
-	ReadOnly bool
-	FD       *os.File
-}
-
-// Exit is how a process ended.
-type Exit struct {
-	Code      int    // 128 + the signal's number when one ended it
-	Signal    string // the signal's name, or empty
-	OOMKilled bool   // a process of it was killed because its memory limit was reached
-	// Made lists mount points that were missing in the root and that were made,
-	// parents first.
-	Made []string
-}
-
-// Options is what a Runner needs.
-type Options struct {
-	Store *layers.Store
-	// Warn is told once what this machine does not grant; nil: nobody is.
-	Warn func(text string)
-}
-
-// Runner runs commands. It has no state but the store's.
-type Runner struct{ o Options }
-
-// New makes a runner.
-func New(o Options) *Runner { return &Runner{o} }
 
 // Exec runs a command until it ends. When ctx is cancelled every process of it
 // is killed. A command that ran and failed is an Exit and no error.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package runner
 
 import (
@@ -117,21 +119,6 @@ func (s *execStreams) close() {
 	for _, f := range s.ours {
 		f.Close()
 	}
-}
-
-// Network is the network of a build's commands.
-type Network struct {
-	ns     *os.File // nil: the host's
-	cancel func() error
-	host   bool
-}
-
-// Close takes the network away.
-func (n *Network) Close() error {
-	if n == nil || n.cancel == nil {
-		return nil
-	}
-	return n.cancel()
 }
 
 // networkDir holds the address leases of the machine's one bridge.

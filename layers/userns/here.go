@@ -2,6 +2,7 @@ package userns
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,7 +43,7 @@ type place struct {
 }
 
 var here = sync.OnceValue(func() place {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || runtime.GOOS != "linux" { // elsewhere owners live in layers only, also for root
 		return place{Single, SingleID()}
 	}
 	uids, gids := readMap("/proc/self/uid_map"), readMap("/proc/self/gid_map")

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package cgroup puts a sandbox into control groups of its own, on the unified
 // hierarchy (v2), the old ones (v1), or both mounted side by side (hybrid).
 //

@@ -1,3 +1,5 @@
+//go:build linux
+
 package sandbox
 
 import (
@@ -10,9 +12,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
-
-// Range maps Count ids from Inside a user namespace to Outside of it.
-type Range struct{ Inside, Outside, Count uint32 }
 
 type idMaps struct {
 	uids, gids []Range

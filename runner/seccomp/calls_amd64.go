@@ -1,3 +1,5 @@
+//go:build linux
+
 package seccomp
 
 // nativeArch is the architecture's AUDIT_ARCH number.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package seccomp turns a profile of system calls into the BPF program that the
 // kernel runs before each of them.
 //

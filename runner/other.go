@@ -1,0 +1,17 @@
+//go:build !linux
+
+package runner
+
+import (
+	"context"
+	"errors"
+	"runtime"
+)
+
+var errLinux = errors.New("commands run on Linux only: this is " + runtime.GOOS + " (recipes without RUN are built here)")
+
+// Exec runs a command: not on this system.
+func (r *Runner) Exec(context.Context, Command) (Exit, error) { return Exit{}, errLinux }
+
+// Network makes a network for commands: there are none on this system.
+func (r *Runner) Network(context.Context, string) (*Network, error) { return nil, errLinux }
