@@ -28,7 +28,10 @@ type CollectOptions struct {
 	// that can be made again. What else images, containers and live processes
 	// need never goes; Left tells when that alone is more.
 	KeepBytes int64
-	DryRun    bool // change nothing, tell what would go
+	// Expiry is how long a server's uploads wait for their next piece; zero means a
+	// day.
+	Expiry time.Duration
+	DryRun bool // change nothing, tell what would go
 }
 
 // CollectResult tells what went, or would go.

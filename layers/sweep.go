@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
@@ -149,7 +151,7 @@ func (c *collection) leftovers(ctx context.Context) error {
 				return err
 			}
 		}
-		return errors.Join(c.s.throwExpired("uploads"), c.s.throwExpired("partial"))
+		return errors.Join(c.s.throwExpired("uploads", cmp.Or(c.o.Expiry, expiry)), c.s.throwExpired("partial", expiry))
 	})
 	if err != nil {
 		return err
@@ -179,13 +181,13 @@ func (s *Store) throwEach(dir string, which func(name string) bool) error {
 // throwExpired clears away partial files that nobody holds or has touched for
 // long. A clock that jumped can only make them expire early; they are only
 // unfinished transfers, and one that is open is left alone.
-func (s *Store) throwExpired(dir string) error {
+func (s *Store) throwExpired(dir string, after time.Duration) error {
 	return s.throwEach(dir, func(name string) bool {
 		st, err := os.Stat(s.path(dir, name))
 		if data, derr := os.Stat(s.path(dir, name, "data")); derr == nil && err == nil && data.ModTime().After(st.ModTime()) {
 			st = data
 		}
-		if err != nil || s.o.Now().Sub(st.ModTime()) < expiry {
+		if err != nil || s.o.Now().Sub(st.ModTime()) < after {
 			return false
 		}
 		lock, err := lockfile.Open(s.path(dir, name, "lock"))

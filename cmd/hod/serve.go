@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -21,14 +22,21 @@ func serveCommand() *cli.Command {
 		Usage: "Serve the store as a registry",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "addr", Value: "127.0.0.1:5000", Usage: "address and port to listen on"},
+			&cli.BoolFlag{Name: "store", Usage: "show the images of the store, too, by their names"},
 			&cli.BoolFlag{Name: "read-only", Usage: "refuse pushes and deletes"},
 			&cli.BoolFlag{Name: "no-delete", Usage: "refuse deletes"},
 			&cli.BoolFlag{Name: "sparse", Usage: "accept manifests whose layers were not pushed"},
 			&cli.StringFlag{Name: "htpasswd", Usage: "file of users with bcrypt hashes (htpasswd -B)"},
 			&cli.BoolFlag{Name: "anonymous-read", Usage: "with --htpasswd: everybody may pull"},
+			&cli.StringFlag{Name: "access", Usage: "with --htpasswd: file of rules, REPOSITORY WHO RIGHTS a line"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "certificate file; needs --tls-key"},
 			&cli.StringFlag{Name: "tls-key", Usage: "key file of the certificate"},
+			&cli.StringFlag{Name: "url", Usage: "where clients reach the server, if a proxy stands before it"},
+			&cli.StringSliceFlag{Name: "host", Usage: "name by which a server on loopback may be called besides localhost"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve /metrics and /healthz on this address, without a password"},
 			&cli.Int64Flag{Name: "max-blob", Usage: "bytes of the largest blob", Value: 64 << 30},
+			&cli.DurationFlag{Name: "gc-interval", Value: time.Hour, Usage: "how often to give back what no repository needs; 0 is never"},
+			&cli.DurationFlag{Name: "gc-grace", Value: 24 * time.Hour, Usage: "how long abandoned uploads and unnamed blobs are kept"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "write no access log"},
 		},
 		Action: func(c *cli.Context) error {
@@ -36,7 +44,7 @@ func serveCommand() *cli.Command {
 				return err
 			}
 			// A server runs for long: what it looked at an hour ago it no longer keeps from hod prune.
-			s, err := layers.Open(storeRoot(c), layers.Options{HoldFor: time.Hour})
+			s, err := layers.Open(storeRoot(c), layers.Options{HoldFor: max(min(c.Duration("gc-grace"), time.Hour), time.Second)})
 			if err != nil {
 				return err
 			}
@@ -46,57 +54,116 @@ func serveCommand() *cli.Command {
 }
 
 func serve(c *cli.Context, s *layers.Store) error {
-	o := server.Options{ReadOnly: c.Bool("read-only"), NoDelete: c.Bool("no-delete"), Sparse: c.Bool("sparse"), MaxBlob: c.Int64("max-blob")}
-	if !c.Bool("quiet") {
-		o.Log = log.New(c.App.ErrWriter, "", log.LstdFlags|log.LUTC)
-	}
-	if (c.String("tls-cert") == "") != (c.String("tls-key") == "") {
-		return withHint(errors.New("serve: --tls-cert and --tls-key go together"), "give both files")
-	}
-	if err := serveAuth(c, &o); err != nil {
+	o, err := serveOptions(c)
+	if err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", c.String("addr"))
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "serving %s on %s\n", s.Root(), l.Addr())
-	srv := &http.Server{Handler: server.New(s, o), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
-	failed := make(chan error, 1)
-	go func() {
-		if c.String("tls-cert") != "" {
-			failed <- srv.ServeTLS(l, c.String("tls-cert"), c.String("tls-key"))
-			return
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && o.Auth == nil {
+		o.Hosts = append(c.StringSlice("host"), "localhost")
+	}
+	handler := server.New(s, o)
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	failed := make(chan error, 2)
+	if addr := c.String("metrics"); addr != "" {
+		m, err := net.Listen("tcp", addr)
+		if err != nil {
+			l.Close()
+			return fmt.Errorf("serve metrics: %w", err)
 		}
-		failed <- srv.Serve(l)
-	}()
+		defer m.Close()
+		fmt.Fprintf(c.App.ErrWriter, "metrics at http://%s/metrics\n", m.Addr())
+		go func() { failed <- httpServer(handler.Metrics()).Serve(m) }()
+	}
+	fmt.Fprintf(c.App.ErrWriter, "serving %s on %s\n", s.Root(), l.Addr())
+	srv := httpServer(handler)
+	go func() { failed <- listen(c, srv, l) }()
+	if every := c.Duration("gc-interval"); every > 0 && !o.ReadOnly {
+		go handler.CollectEvery(ctx, every, c.Duration("gc-grace"))
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
-	case <-c.Context.Done():
+	case <-ctx.Done():
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(c.Context), 10*time.Second)
-	defer cancel()
-	return srv.Shutdown(stop)
+	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancelStop()
+	if err := srv.Shutdown(stop); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return srv.Close() // what still goes on can be resumed
 }
 
-// serveAuth reads the users, and refuses flags that would mean nothing.
+func httpServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: log.New(io.Discard, "", 0)}
+}
+
+func listen(c *cli.Context, srv *http.Server, l net.Listener) error {
+	if c.String("tls-cert") != "" {
+		return srv.ServeTLS(l, c.String("tls-cert"), c.String("tls-key"))
+	}
+	return srv.Serve(l)
+}
+
+func serveOptions(c *cli.Context) (server.Options, error) {
+	o := server.Options{ReadOnly: c.Bool("read-only"), NoDelete: c.Bool("no-delete"), Sparse: c.Bool("sparse"), Local: c.Bool("store"), MaxBlob: c.Int64("max-blob"), URL: c.String("url")}
+	if !c.Bool("quiet") {
+		o.Log = log.New(c.App.ErrWriter, "", log.LstdFlags|log.LUTC)
+	}
+	if (c.String("tls-cert") == "") != (c.String("tls-key") == "") {
+		return o, withHint(errors.New("serve: --tls-cert and --tls-key go together"), "give both files")
+	}
+	if c.Duration("gc-grace") < 0 || c.Duration("gc-interval") < 0 {
+		return o, errors.New("serve: a time must not be negative")
+	}
+	return o, serveAuth(c, &o)
+}
+
+// serveAuth reads the users and rules, and refuses flags that would mean nothing.
 func serveAuth(c *cli.Context, o *server.Options) error {
 	path := c.String("htpasswd")
-	if path == "" {
-		if c.Bool("anonymous-read") {
-			return withHint(errors.New("serve: --anonymous-read without --htpasswd"), "without users everybody may read and write")
+	for _, flag := range []string{"anonymous-read", "access"} {
+		if path == "" && c.IsSet(flag) {
+			return withHint(fmt.Errorf("serve: --%s without --htpasswd", flag), "without users everybody may read and write")
 		}
+	}
+	if path == "" {
 		return nil
 	}
+	if c.IsSet("anonymous-read") && c.IsSet("access") {
+		return withHint(errors.New("serve: --anonymous-read and --access"), "a rule '** * pull' lets everybody pull")
+	}
+	err := readFile(path, func(f io.Reader) (err error) {
+		o.Auth, err = server.ReadHtpasswd(f)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	o.Auth.AnonymousRead = c.Bool("anonymous-read")
+	if path = c.String("access"); path == "" {
+		return nil
+	}
+	return readFile(path, func(f io.Reader) (err error) {
+		o.Auth.Access, err = server.ReadAccess(f)
+		return err
+	})
+}
+
+// readFile opens a file and lets fn read it.
+func readFile(path string, fn func(io.Reader) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer f.Close()
-	if o.Auth, err = server.ReadHtpasswd(f); err != nil {
+	if err := fn(f); err != nil {
 		return fmt.Errorf("serve: %s: %w", path, err)
 	}
-	o.Auth.AnonymousRead = c.Bool("anonymous-read")
 	return nil
 }

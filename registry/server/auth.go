@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync"
 
@@ -17,7 +16,9 @@ import (
 type Auth struct {
 	// AnonymousRead lets everybody pull.
 	AnonymousRead bool
-	users         map[string][]byte // bcrypt hashes
+	// Access, if set, decides alone who may do what.
+	Access *Access
+	users  map[string][]byte // bcrypt hashes
 
 	mu    sync.Mutex // guards known
 	known map[[32]byte]bool
@@ -82,23 +83,10 @@ func b2i(b bool) byte {
 	return 0
 }
 
-// admit lets a request in or answers why not.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, repo string) error {
-	read := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if s.o.Auth == nil || s.user(r) || (s.o.Auth.AnonymousRead && read && repo != "") {
-		return nil
+// anonymous tells whether there is something for somebody unknown.
+func (a *Auth) anonymous() bool {
+	if a.Access != nil {
+		return a.Access.open()
 	}
-	w.Header().Set("WWW-Authenticate", `Basic realm="hod"`)
-	return problem(http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
-}
-
-// user says whether a request carries a right password.
-func (s *Server) user(r *http.Request) bool {
-	user, password, ok := r.BasicAuth()
-	return ok && s.o.Auth.check(user, password)
-}
-
-// mayRead says whether a caller that was admitted may see a repository.
-func (s *Server) mayRead(r *http.Request, repo string) bool {
-	return s.o.Auth == nil || s.o.Auth.AnonymousRead || s.user(r)
+	return a.AnonymousRead
 }

@@ -15,7 +15,7 @@ func (s *Server) getBlob(r *request) error {
 	if err != nil {
 		return err
 	}
-	b, err := s.openBlob(r.repo, d)
+	b, err := s.openBlob(r, d)
 	if err != nil {
 		return err
 	}
@@ -25,13 +25,16 @@ func (s *Server) getBlob(r *request) error {
 	h.Set("Docker-Content-Digest", string(d))
 	h.Set("ETag", `"`+string(d)+`"`)
 	h.Set("Cache-Control", "max-age=31536000, immutable")
-	http.ServeContent(r.w, r.Request, "", time.Time{}, b)
+	http.ServeContent(r.w, r.Request, "", time.Time{}, b.File())
 	return nil
 }
 
-func (s *Server) openBlob(repo string, d digest.Digest) (*layers.Blob, error) {
-	if !s.store.HasLink(repo, d) {
+func (s *Server) openBlob(r *request, d digest.Digest) (*layers.Blob, error) {
+	if !s.shows(r, r.repo, d) {
 		return nil, blobUnknown()
+	}
+	if r.Method == http.MethodHead {
+		s.store.TouchLink(r.repo, d)
 	}
 	b, err := s.store.OpenBlob(d)
 	if errors.Is(err, layers.ErrNotFound) {

@@ -46,12 +46,23 @@ func page(r *request, all []string) ([]string, error) {
 
 // tags lists a repository's tags (end-8).
 func (s *Server) tags(r *request) error {
-	if links, err := s.store.Links(r.repo); err != nil || len(links) == 0 {
-		return problem(http.StatusNotFound, "NAME_UNKNOWN", "no such repository")
+	links, err := s.store.Links(r.repo)
+	if err != nil {
+		return err
 	}
 	tags, err := s.store.RepositoryTags(r.Context(), r.repo)
 	if err != nil {
 		return err
+	}
+	if s.o.Local {
+		more, err := s.local.tags(r.Context(), r.repo)
+		if err != nil {
+			return err
+		}
+		tags = sorted(append(tags, more...))
+	}
+	if len(links) == 0 && len(tags) == 0 {
+		return problem(http.StatusNotFound, "NAME_UNKNOWN", "no such repository")
 	}
 	tags, err = page(r, tags)
 	if err != nil {
@@ -65,11 +76,24 @@ func (s *Server) catalog(r *request) error {
 	if err != nil {
 		return err
 	}
-	repos = slices.DeleteFunc(repos, func(repo string) bool { return !s.mayRead(r.Request, repo) })
+	if s.o.Local {
+		more, err := s.local.repositories(r.Context())
+		if err != nil {
+			return err
+		}
+		repos = sorted(append(repos, more...))
+	}
+	repos = slices.DeleteFunc(repos, func(repo string) bool { return !s.may(r.user, repo, pull) })
 	if repos, err = page(r, repos); err != nil {
 		return err
 	}
 	return writeJSON(r, "application/json", map[string]any{"repositories": append([]string{}, repos...)})
+}
+
+// sorted sorts a list and drops what is there twice.
+func sorted(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // referrers answers with an index of the manifests whose subject is the digest

@@ -16,8 +16,11 @@ import (
 const maxTagParams = 64
 
 // lookup finds a manifest by tag or digest.
-func (s *Server) lookup(repo, ref string) (ocispec.Descriptor, error) {
-	desc, err := s.describe(repo, ref)
+func (s *Server) lookup(r *request) (ocispec.Descriptor, error) {
+	desc, err := s.describe(r.repo, r.ref)
+	if errors.Is(err, layers.ErrNotFound) && s.o.Local {
+		desc, err = s.local.manifest(r.Context(), r.repo, r.ref)
+	}
 	if errors.Is(err, layers.ErrNotFound) {
 		return desc, manifestUnknown()
 	}
@@ -36,7 +39,7 @@ func (s *Server) describe(repo, ref string) (ocispec.Descriptor, error) {
 
 // getManifest answers GET and HEAD (end-3).
 func (s *Server) getManifest(r *request) error {
-	desc, err := s.lookup(r.repo, r.ref)
+	desc, err := s.lookup(r)
 	if err != nil {
 		return err
 	}
@@ -78,6 +81,11 @@ func (s *Server) putManifest(r *request) error {
 	if err != nil {
 		return problem(http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
 	}
+	unlock, err := s.store.LockRepository(r.Context(), r.repo)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if !s.o.Sparse {
 		if err := s.complete(r.repo, m); err != nil {
 			return err

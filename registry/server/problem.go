@@ -48,19 +48,3 @@ func manifestUnknown() error {
 func uploadUnknown() error {
 	return problem(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the repository has no such upload")
 }
-
-// metrics writes the counters in Prometheus' text form.
-func (s *Server) metrics(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	for _, m := range []struct {
-		name, help string
-		value      int64
-	}{
-		{"hod_registry_requests_total", "Requests answered.", s.count.requests.Load()},
-		{"hod_registry_errors_total", "Requests answered with a status of 500 or more.", s.count.errors.Load()},
-		{"hod_registry_sent_bytes_total", "Bytes of bodies sent.", s.count.blobBytesOut.Load()},
-		{"hod_registry_received_bytes_total", "Bytes of blobs received.", s.count.blobBytesIn.Load()},
-	} {
-		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s counter\n%s %d\n", m.name, m.help, m.name, m.name, m.value)
-	}
-}

@@ -16,7 +16,6 @@ import (
 	"log"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hodbuild/hod/layers"
@@ -29,19 +28,27 @@ type Options struct {
 	NoDelete bool  // refuse deletes
 	Sparse   bool  // accept manifests that name what the repository does not show
 	MaxBlob  int64 // bytes of one blob; 0 means 64 GiB
+	Local    bool  // show the store's own images, too
 	Auth     *Auth // nil lets everybody in
 	Log      *log.Logger
+	// URL is where clients reach the server, if that is not what they say in their
+	// Host header.
+	URL string
+	// Hosts, if not empty, are the names by which the server may be called besides
+	// those of loopback.
+	Hosts []string
+	// BodyIdle is how long a body may rest; 0 means a minute.
+	BodyIdle time.Duration
 }
 
 // Server answers the requests. Make it with New.
 type Server struct {
 	store *layers.Store
 	o     Options
+	local local
+	key   []byte // seals tokens
+	now   func() time.Time
 	count counters
-}
-
-type counters struct {
-	requests, errors, blobBytesOut, blobBytesIn atomic.Int64
 }
 
 // New makes the handler of a registry over a store, which stays the caller's.
@@ -49,13 +56,17 @@ func New(store *layers.Store, o Options) *Server {
 	if o.MaxBlob == 0 {
 		o.MaxBlob = 64 << 30
 	}
-	return &Server{store: store, o: o}
+	if o.BodyIdle == 0 {
+		o.BodyIdle = bodyIdle
+	}
+	return &Server{store: store, o: o, local: local{store}, key: newKey(), now: time.Now}
 }
 
 // request is one call with its path taken apart.
 type request struct {
 	*http.Request
 	w    http.ResponseWriter
+	user string // empty if unknown
 	repo string
 	ref  string // tag, digest or upload ID
 }
@@ -65,6 +76,8 @@ type handler func(*Server, *request) error
 // routes are the endpoints of the specification by kind and method.
 var routes = map[string]map[string]handler{
 	"base":      {"GET": (*Server).base, "HEAD": (*Server).base},
+	"token":     {"GET": (*Server).token, "HEAD": (*Server).token},
+	"metrics":   {"GET": func(s *Server, r *request) error { s.metrics(r.w); return nil }},
 	"catalog":   {"GET": (*Server).catalog},
 	"tags":      {"GET": (*Server).tags},
 	"manifest":  {"GET": (*Server).getManifest, "HEAD": (*Server).getManifest, "PUT": (*Server).putManifest, "DELETE": (*Server).deleteManifest},
@@ -78,35 +91,38 @@ var routes = map[string]map[string]handler{
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	cw := &countingWriter{ResponseWriter: w, status: http.StatusOK}
-	s.count.requests.Add(1)
+	s.count.begin()
+	s.paceRequest(cw, r)
+	defer func() { s.count.end(r.Method, cw.status, cw.bytes, time.Since(start)) }()
 	s.serve(cw, r)
-	s.count.blobBytesOut.Add(cw.bytes)
-	if cw.status >= 500 {
-		s.count.errors.Add(1)
-	}
 	if s.o.Log != nil {
 		s.o.Log.Printf("%s %s %q %d %d %s", clientHost(r), r.Method, r.URL.Path, cw.status, cw.bytes, time.Since(start).Round(time.Microsecond))
 	}
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/healthz":
-		w.WriteHeader(http.StatusOK)
-		return
-	case "/metrics":
-		s.metrics(w)
+	if r.URL.Path == "/healthz" {
+		s.health(w, r)
 		return
 	}
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if !s.expected(r) {
+		writeError(w, problem(http.StatusMisdirectedRequest, "DENIED", "this server is not called that"))
+		return
+	}
 	kind, repo, ref := route(r.URL.EscapedPath())
 	methods, ok := routes[kind]
 	if !ok {
 		writeError(w, problem(http.StatusNotFound, "UNSUPPORTED", "no such endpoint"))
 		return
 	}
-	if err := s.admit(w, r, repo); err != nil {
+	if repo != "" && !layers.ValidRepository(repo) {
+		writeError(w, problem(http.StatusBadRequest, "NAME_INVALID", "invalid repository name"))
+		return
+	}
+	user, err := s.admit(w, r, kind, repo)
+	if err != nil {
 		writeError(w, err)
 		return
 	}
@@ -115,15 +131,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		writeError(w, problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "the method is not allowed here"))
 		return
 	}
-	if repo != "" && !layers.ValidRepository(repo) {
-		writeError(w, problem(http.StatusBadRequest, "NAME_INVALID", "invalid repository name"))
-		return
-	}
 	if err := s.allowed(r); err != nil {
 		writeError(w, err)
 		return
 	}
-	if err := h(s, &request{Request: r, w: w, repo: repo, ref: ref}); err != nil {
+	if err := h(s, &request{Request: r, w: w, user: user, repo: repo, ref: ref}); err != nil {
 		s.fail(w, r, err)
 	}
 }
@@ -180,10 +192,14 @@ func route(path string) (kind, repo, ref string) {
 	switch {
 	case path == "/v2" || path == "/v2/":
 		return "base", "", ""
+	case path == "/metrics":
+		return "metrics", "", ""
 	case !ok:
 		return "", "", ""
 	case rest == "_catalog":
 		return "catalog", "", ""
+	case rest == "_token":
+		return "token", "", ""
 	}
 	rest = unescapeColon(rest)
 	if name, ok := strings.CutSuffix(rest, "/tags/list"); ok {
@@ -230,6 +246,7 @@ type countingWriter struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	pace   *paced
 }
 
 func (c *countingWriter) WriteHeader(status int) {
@@ -240,6 +257,9 @@ func (c *countingWriter) WriteHeader(status int) {
 func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.ResponseWriter.Write(p)
 	c.bytes += int64(n)
+	if c.pace != nil {
+		c.pace.passed(n)
+	}
 	return n, err
 }
 

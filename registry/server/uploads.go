@@ -40,23 +40,29 @@ func (s *Server) startUpload(r *request) error {
 	return s.progress(r, u, http.StatusAccepted)
 }
 
-// mount links a blob that another repository shows to this caller. Without
-// 'from' any repository that the caller may read will do.
+// mount links a blob that another repository shows to this caller. Without 'from'
+// it looks into this repository alone: who may read which of all the others is
+// not asked for every push.
 func (s *Server) mount(r *request, from string, d digest.Digest) bool {
-	if from != "" {
-		return layers.ValidRepository(from) && s.mayRead(r.Request, from) &&
-			s.store.HasLink(from, d) && s.store.LinkBlob(r.repo, d) == nil
+	if from == "" {
+		from = r.repo
 	}
-	repos, err := s.store.Repositories(r.Context())
-	if err != nil {
+	if !layers.ValidRepository(from) || !s.may(r.user, from, pull) || !s.shows(r, from, d) {
 		return false
 	}
-	for _, repo := range repos {
-		if s.store.HasLink(repo, d) && s.mayRead(r.Request, repo) {
-			return s.store.LinkBlob(r.repo, d) == nil
-		}
+	return s.store.LinkBlob(r.repo, d) == nil
+}
+
+// shows tells whether a repository shows a blob.
+func (s *Server) shows(r *request, repo string, d digest.Digest) bool {
+	if s.store.HasLink(repo, d) {
+		return true
 	}
-	return false
+	if !s.o.Local {
+		return false
+	}
+	ok, err := s.local.shows(r.Context(), repo, d)
+	return ok && err == nil
 }
 
 func (s *Server) openUpload(r *request) (*layers.Upload, error) {
@@ -107,7 +113,7 @@ func (s *Server) append(r *request, u *layers.Upload) error {
 		return problem(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the blob is too large")
 	}
 	n, err := u.Append(r.Context(), offset, http.MaxBytesReader(r.w, r.Body, s.o.MaxBlob-size))
-	s.count.blobBytesIn.Add(n)
+	s.count.receive(n)
 	var off *layers.OffsetError
 	if errors.As(err, &off) {
 		s.setRange(r, u, off.Want)
