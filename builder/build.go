@@ -108,6 +108,7 @@ type build struct {
 	started time.Time
 
 	networks networks
+	times    *ops.Times
 	imports  []*cache.Imported
 	exports  []export
 	result   map[*plan.Step]bool // steps whose layers are the result's
@@ -128,6 +129,7 @@ func newBuild(o Options, in *input) (*build, error) {
 	missing := func(err error) bool { return errors.Is(err, layers.ErrNotFound) }
 	b := &build{o: o, in: in, sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
 		futures: map[*plan.Step]*future{}, started: time.Now()}
+	b.times = ops.NewTimes(o.Store)
 	b.networks.r = runner.New(runner.Options{Store: o.Store, Warn: func(text string) {
 		b.tell(Event{Kind: "warning", Warning: Warning{Rule: "NoNetwork", Message: text}})
 	}})

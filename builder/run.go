@@ -90,7 +90,7 @@ func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *stat
 	out := &lines{tell: func(text string) { b.tell(Event{Kind: "output", Step: s, Text: text}) }}
 	run.Stdout, run.Stderr = out, out
 	o := b.o.Run
-	tools := ops.Tools{Store: b.o.Store, Runner: b.networks.r, Network: network,
+	tools := ops.Tools{Store: b.o.Store, Runner: b.networks.r, Network: network, Times: b.times,
 		Secret: func(id string) ([]byte, bool) { v, ok := o.Secrets[id]; return v, ok },
 		SSH:    func(id string) (string, bool) { v, ok := o.SSH[id]; return v, ok }}
 	info, err := run.Perform(ctx, tools, below.chain, b.opsOptions())
@@ -134,6 +134,12 @@ func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, 
 		ShmSize: o.ShmSize, ExtraHosts: o.ExtraHosts, CgroupParent: o.CgroupParent}
 	if s.NoCache {
 		run.NewCache = b.renew
+	}
+	run.Made = map[digest.Digest]bool{}
+	for below := s.Parent; below != nil; below = below.Parent {
+		if _, ok := below.Op.(plan.Run); ok {
+			run.Made[b.futures[below].st.layer] = true
+		}
 	}
 	for _, m := range op.Mounts {
 		one := ops.Mount{Type: m.Type, Target: m.Target, Source: m.Source, ReadOnly: m.ReadOnly, Size: m.Size, ID: m.ID,

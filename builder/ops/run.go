@@ -17,6 +17,7 @@ import (
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,6 +31,8 @@ type Run struct {
 	// Script, where it is not empty, is the content of /dev/pipes/ScriptName.
 	Script, ScriptName string
 	Mounts             []Mount
+	// Made are the layers below that commands made.
+	Made map[digest.Digest]bool
 	// NewCache says of each cache mount whether it is to be emptied first; nil is never.
 	NewCache       func(id string) bool
 	Insecure       bool
@@ -65,6 +68,7 @@ type Tools struct {
 	Store   *layers.Store
 	Runner  *runner.Runner
 	Network *runner.Network // nil: none
+	Times   *Times          // nil: files keep the times that their trees have
 	// Secret finds a secret, SSH the socket of an agent, by id.
 	Secret func(id string) ([]byte, bool)
 	SSH    func(id string) (string, bool)
@@ -102,8 +106,10 @@ func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}
-	if err := freshen(ctx, t.Store, chain, trees); err != nil {
-		return layers.LayerInfo{}, err
+	if t.Times != nil {
+		if err := t.Times.Order(ctx, t.Store, Chain{chain, trees, r.Made}, o.time()); err != nil {
+			return layers.LayerInfo{}, err
+		}
 	}
 	snap, err := t.Store.Mount(ctx, chain, layers.MountOptions{Writable: true, Volatile: true})
 	if err != nil {

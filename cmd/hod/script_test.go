@@ -84,7 +84,7 @@ func setup(e *testscript.Env) error {
 	return errors.Join(os.Chmod(e.WorkDir, 0o755), os.Chmod(filepath.Dir(e.WorkDir), 0o755))
 }
 
-// condition knows [root], [userns], [mapped] and [tool:NAME].
+// condition knows [root], [full], [userns], [mapped] and [tool:NAME].
 func condition(name string) (bool, error) {
 	switch {
 	case name == "root":
@@ -95,6 +95,8 @@ func condition(name string) (bool, error) {
 		return cmd.Run() == nil, nil
 	case name == "mapped":
 		return maySimulate(), nil
+	case name == "full":
+		return os.Getenv("HOD_TEST_FULL") != "", nil
 	case strings.HasPrefix(name, "tool:"):
 		_, err := exec.LookPath(name[len("tool:"):])
 		return err == nil, nil
