@@ -6,11 +6,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-var platformPart = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+var platformPart = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_.-]+$`) })
 
 // aliases of processors, as uname and distributions call them.
 var archAliases = map[string][2]string{
@@ -36,7 +37,7 @@ func ParsePlatform(s string) (ocispec.Platform, error) {
 		parts[0], p.OSVersion = name, strings.TrimSuffix(version, ")")
 	}
 	for _, part := range parts {
-		if !platformPart.MatchString(part) || part == "." || part == ".." {
+		if !platformPart().MatchString(part) || part == "." || part == ".." {
 			return bad()
 		}
 	}

@@ -32,10 +32,11 @@ type parser struct {
 	words   []string // arguments
 }
 
-// parseLine brings args into order from the flag tables of app.
+// parseLine brings args into order from the flag tables of app and of the verb
+// that they name, which it adds to app.
 func parseLine(app *cli.App, args []string) (line, error) {
 	p := &parser{rest: args, globals: flagTable(app.Flags)}
-	if err := p.verbs(app.Commands); err != nil {
+	if err := p.verbs(app); err != nil {
 		return p.out, err
 	}
 	if p.out.cmd == nil || len(p.out.cmd.Subcommands) > 0 {
@@ -61,7 +62,7 @@ func parseLine(app *cli.App, args []string) (line, error) {
 }
 
 // verbs takes global flags and the words that name a command.
-func (p *parser) verbs(commands []*cli.Command) error {
+func (p *parser) verbs(app *cli.App) error {
 	p.flags = map[string]cli.Flag{}
 	for len(p.rest) > 0 {
 		w := p.rest[0]
@@ -77,31 +78,49 @@ func (p *parser) verbs(commands []*cli.Command) error {
 			}
 			continue
 		}
-		c := find(commands, w)
+		c := p.named(app, w)
 		if c == nil {
-			return p.unknownVerb(commands, w)
+			return p.unknownVerb(w)
 		}
 		p.rest = p.rest[1:]
 		p.enter(c)
-		if commands = c.Subcommands; len(commands) == 0 {
+		if len(c.Subcommands) == 0 {
 			return nil
 		}
 	}
 	return nil
 }
 
+// named finds the command that w names here, nil if there is none.
+func (p *parser) named(app *cli.App, w string) *cli.Command {
+	if p.out.cmd != nil {
+		return find(p.out.cmd.Subcommands, w)
+	}
+	c := find(app.Commands, w)
+	if c == nil {
+		if c = makeVerb(w); c != nil {
+			app.Commands = append(app.Commands, c)
+		}
+	}
+	return c
+}
+
 func (p *parser) enter(c *cli.Command) {
 	if p.out.verb == "" {
 		p.out.verb = c.Name
 	}
+	c.Flags = withNames(c.Flags)
 	p.out.cmd, p.out.path = c, append(p.out.path, c.Name)
 	p.flags = flagTable(c.Flags)
 }
 
-func (p *parser) unknownVerb(commands []*cli.Command, w string) error {
-	names := make([]string, 0, len(commands))
-	for _, c := range commands {
-		names = append(names, c.Names()...)
+func (p *parser) unknownVerb(w string) error {
+	names := verbNames()
+	if p.out.cmd != nil {
+		names = nil
+		for _, c := range p.out.cmd.Subcommands {
+			names = append(names, c.Name)
+		}
 	}
 	what := strings.Join(append([]string{"hod"}, p.out.path...), " ")
 	hint := "hod help lists every verb"
@@ -232,8 +251,47 @@ func flagTable(flags []cli.Flag) map[string]cli.Flag {
 }
 
 func takesValue(f cli.Flag) bool {
-	d, ok := f.(cli.DocGenerationFlag)
+	d, ok := documented(f)
 	return !ok || d.TakesValue()
+}
+
+// namedFlag is a flag that remembers its names. urfave/cli asks each flag of a verb
+// for them once for every other flag, and runs a regular expression each time.
+type namedFlag struct {
+	cli.Flag
+	names []string
+}
+
+func (n namedFlag) Names() []string { return n.names }
+
+// namedList is the same of a flag that may be given often: urfave/cli reaches
+// for a method of it that has no name outside, to turn its separator off.
+type namedList struct {
+	*cli.StringSliceFlag
+	names []string
+}
+
+func (n namedList) Names() []string { return n.names }
+
+func withNames(flags []cli.Flag) []cli.Flag {
+	all := make([]cli.Flag, len(flags))
+	for i, f := range flags {
+		if list, ok := f.(*cli.StringSliceFlag); ok {
+			all[i] = namedList{list, f.Names()}
+			continue
+		}
+		all[i] = namedFlag{f, f.Names()}
+	}
+	return all
+}
+
+// documented is what a flag says of itself.
+func documented(f cli.Flag) (cli.DocGenerationFlag, bool) {
+	if n, ok := f.(namedFlag); ok {
+		f = n.Flag
+	}
+	d, ok := f.(cli.DocGenerationFlag)
+	return d, ok
 }
 
 func find(commands []*cli.Command, name string) *cli.Command {

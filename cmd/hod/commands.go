@@ -1,32 +1,71 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+)
+
+// verb is a command by its name. Only the one that is called is made: the flags
+// of all together are a third of what a start allocates.
+type verb struct {
+	name string
+	make func() *cli.Command
+}
 
 // group is verbs that belong together on the help page.
 type group struct {
-	title    string
-	commands []*cli.Command
+	title string
+	verbs []verb
 }
 
 // groups is every verb, in the order of the help page.
 func groups() []group {
 	return []group{
-		{"Containers", append([]*cli.Command{
-			runCommand(), createCommand(), startCommand(), restartCommand(), attachCommand(), execCommand(), psCommand(), logsCommand(),
-			portCommand(), statsCommand(), topCommand(), volumeCommand(), monitorCommand(), specCommand(),
-		}, lifeVerbs()...)},
-		{"Images", []*cli.Command{
-			buildCommand(), importCommand(), imagesCommand(), tagCommand(), rmiCommand(), inspectCommand(), historyCommand(),
-			saveCommand(), loadCommand(), exportCommand(),
+		{"Containers", append([]verb{
+			{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"restart", restartCommand},
+			{"attach", attachCommand}, {"exec", execCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
+			{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"__monitor", monitorCommand}, {"spec", specCommand},
+		}, among(lifeVerbs, "stop", "kill", "pause", "unpause", "wait", "rm", "rename")...)},
+		{"Images", []verb{
+			{"build", buildCommand}, {"import", importCommand}, {"images", imagesCommand}, {"tag", tagCommand}, {"rmi", rmiCommand},
+			{"inspect", inspectCommand}, {"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"export", exportCommand},
 		}},
-		{"Registries", append([]*cli.Command{
-			pullCommand(), pushCommand(), copyCommand(), manifestCommand(), loginCommand(), logoutCommand(), serveCommand(), tagsCommand(),
-		}, remoteVerbs()...)},
-		{"Store", []*cli.Command{
-			dfCommand(), pruneCommand(), fsckCommand(), whyCommand(),
-		}},
-		{"hod", []*cli.Command{
-			versionCommand(), completionCommand(),
-		}},
+		{"Registries", append([]verb{
+			{"pull", pullCommand}, {"push", pushCommand}, {"copy", copyCommand}, {"manifest", manifestCommand},
+			{"login", loginCommand}, {"logout", logoutCommand}, {"serve", serveCommand}, {"tags", tagsCommand},
+		}, among(remoteVerbs, "catalog", "digest", "config", "blob", "referrers", "delete")...)},
+		{"Store", []verb{{"df", dfCommand}, {"prune", pruneCommand}, {"fsck", fsckCommand}, {"why", whyCommand}}},
+		{"hod", []verb{{"version", versionCommand}, {"completion", completionCommand}}},
 	}
+}
+
+// among gives the verbs of a list that is made at once.
+func among(list func() []*cli.Command, names ...string) []verb {
+	var verbs []verb
+	for _, name := range names {
+		verbs = append(verbs, verb{name, func() *cli.Command { return find(list(), name) }})
+	}
+	return verbs
+}
+
+// verbNames are the names of all verbs, in the order of the help page.
+func verbNames() []string {
+	var names []string
+	for _, g := range groups() {
+		for _, v := range g.verbs {
+			names = append(names, v.name)
+		}
+	}
+	return names
+}
+
+// makeVerb makes the command of that name, or nil.
+func makeVerb(name string) *cli.Command {
+	for _, g := range groups() {
+		if i := slices.IndexFunc(g.verbs, func(v verb) bool { return v.name == name }); i >= 0 {
+			return quiet(g.verbs[i].make())
+		}
+	}
+	return nil
 }

@@ -66,17 +66,13 @@ func complete(c *cli.Context) error {
 	if !ok {
 		return withHint(fmt.Errorf("no completion for %q", c.Args().First()), "there are bash, zsh and fish")
 	}
-	var verbs []string
-	for _, cmd := range c.App.Commands {
-		verbs = append(verbs, cmd.Name)
-	}
-	_, err := fmt.Fprintf(c.App.Writer, script, strings.Join(verbs, " "))
+	_, err := fmt.Fprintf(c.App.Writer, script, strings.Join(verbNames(), " "))
 	return err
 }
 
 // printFlagNames is what the scripts ask for while somebody types.
 func printFlagNames(c *cli.Context, verb string) error {
-	cmd := find(c.App.Commands, verb)
+	cmd := makeVerb(verb)
 	if cmd == nil {
 		return nil
 	}

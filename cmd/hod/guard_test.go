@@ -12,8 +12,8 @@ import (
 // of the machine; bytes and allocations tell of the work, the same everywhere
 // but for a few per cent.
 const (
-	maxInitBytes  = 512 << 10
-	maxInitAllocs = 3200
+	maxInitBytes  = 400 << 10
+	maxInitAllocs = 2700
 )
 
 // TestGuardStart holds the work of package initialisation.

@@ -22,8 +22,8 @@ func printOverview(w io.Writer, app *cli.App) error {
 	fmt.Fprint(t, "hod builds, carries and runs OCI images, with no daemon.\n\nUsage: hod [--root FOLDER] VERB [FLAGS] [ARGUMENTS]\n")
 	for _, g := range groups() {
 		fmt.Fprintf(t, "\n%s\n", g.title)
-		for _, c := range g.commands {
-			if !c.Hidden {
+		for _, v := range g.verbs {
+			if c := v.make(); !c.Hidden {
 				fmt.Fprintf(t, "  %s\t%s\n", c.Name, c.Usage)
 			}
 		}
@@ -62,8 +62,8 @@ func printCommand(w io.Writer, l line) error {
 
 func printFlags(w io.Writer, flags []cli.Flag) {
 	for _, f := range flags {
-		d, ok := f.(cli.DocGenerationFlag)
-		if v, is := f.(cli.VisibleFlag); !ok || is && !v.IsVisible() {
+		d, ok := documented(f)
+		if v, is := d.(cli.VisibleFlag); !ok || is && !v.IsVisible() {
 			continue
 		}
 		fmt.Fprintf(w, "  %s\t%s\n", flagNames(f), d.GetUsage())

@@ -46,10 +46,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return report(stderr, line.verb, err)
 }
 
-// newApp is the table of verbs as urfave/cli wants it. Help, suggestions and
-// exits are ours, so what it has of them is turned off.
+// newApp is hod as urfave/cli wants it; parseLine adds the verb that is called.
+// Help, suggestions and exits are ours, so what it has of them is turned off.
 func newApp(stdout, stderr io.Writer) *cli.App {
-	app := &cli.App{
+	return &cli.App{
 		Name:                      "hod",
 		HideHelp:                  true,
 		HideVersion:               true,
@@ -63,12 +63,6 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.BoolFlag{Name: "debug", Usage: "print errors with all that is known"},
 		},
 	}
-	for _, g := range groups() {
-		for _, c := range g.commands {
-			app.Commands = append(app.Commands, quiet(c))
-		}
-	}
-	return app
 }
 
 // quiet turns off what urfave/cli does by itself for a command and below.
