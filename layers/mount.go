@@ -41,6 +41,9 @@ type Snapshot struct {
 	trees []string
 	dir   string
 	own   bool // dir is ours
+	// copied says that the kernel refused an overlay: the top is the whole tree, and stamps tells what is as it was.
+	copied bool
+	stamps diff.Stamps
 }
 
 // Mount makes a snapshot of a chain, unpacking the layers that have no tree. As
@@ -107,6 +110,9 @@ func (n *Snapshot) overlay(ctx context.Context, o MountOptions) error {
 		}
 		so.Lower = append(so.Lower, empty)
 	}
+	if forceCopies() || snapshot.Unfit(n.dir) {
+		return n.copyTrees(ctx, so)
+	}
 	if o.Writable {
 		so.Upper, so.Work = filepath.Join(n.dir, "upper"), filepath.Join(n.dir, "work")
 		if err := makeDir(so.Work, 0o700); err != nil {
@@ -117,6 +123,9 @@ func (n *Snapshot) overlay(ctx context.Context, o MountOptions) error {
 		}
 	}
 	n.mount, err = snapshot.Overlay(so)
+	if snapshot.Refused(err) {
+		return n.copyTrees(ctx, so)
+	}
 	return err
 }
 
@@ -184,7 +193,7 @@ func (n *Snapshot) commit(ctx context.Context, o diff.PackOptions) (LayerInfo, e
 	}
 	// Without root there is no right to trusted attributes, with a single id one owner on disk.
 	o.UserXattr, o.SingleID = userns.Here() != userns.Root, userns.Here() == userns.Single
-	if n.own {
+	if n.own && !n.copied {
 		info, err := n.adopt(ctx, o)
 		if !errors.Is(err, errDependent) {
 			return info, err
@@ -237,6 +246,9 @@ func (n *Snapshot) ReadTop(ctx context.Context, w io.Writer, o diff.PackOptions)
 	below, err := n.View(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if n.copied {
+		o.Whole = n.stamps
 	}
 	return diff.PackUpper(ctx, n.mount.Upper, below, w, o)
 }

@@ -119,10 +119,8 @@ func KeepXattr(name string) bool {
 	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
 		return true
 	}
-	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.") && name != ownerXattr
+	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.") && !strings.HasPrefix(name, OwnPrefix)
 }
-
-const ownerXattr = "user.hod.owner"
 
 func xattrsOf(h *tar.Header) (map[string]string, error) {
 	var m map[string]string

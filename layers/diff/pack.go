@@ -114,6 +114,9 @@ func (p *packer) folder(fd int, path string, merged bool) error {
 		}
 		items = append(items, item{n, n, false})
 	}
+	if p.o.Whole != nil && merged {
+		items = append(items, p.deleted(path, names)...)
+	}
 	if p.below != nil && path != "" && !merged && p.isDirBelow(path) {
 		items = append(items, item{tarName: ".wh..wh..opq"})
 	}
@@ -127,6 +130,25 @@ func (p *packer) folder(fd int, path string, merged bool) error {
 		}
 	}
 	return nil
+}
+
+// deleted lists what the chain has in a folder and a whole tree has not.
+func (p *packer) deleted(path string, names []string) []item {
+	list, err := p.below.ReadDir(path)
+	if err != nil {
+		return nil // the chain has no such folder
+	}
+	here := map[string]bool{}
+	for _, n := range names {
+		here[n] = true
+	}
+	var items []item
+	for _, e := range list {
+		if _, base := split(e.Path); !here[base] {
+			items = append(items, item{".wh." + base, base, true})
+		}
+	}
+	return items
 }
 
 func (p *packer) isDirBelow(path string) bool {
@@ -147,6 +169,9 @@ func (p *packer) item(fd int, path string, it item, merged bool) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(fd, it.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "stat", Path: at, Err: err}
+	}
+	if merged && p.o.Whole.untouched(at, &st) {
+		return nil
 	}
 	e := Entry{
 		Path: at, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
@@ -187,6 +212,13 @@ func (p *packer) dir(parent int, name string, e Entry, merged bool) error {
 	defer unix.Close(fd)
 	if e.Xattrs, err = p.attrs.read(fd); err != nil {
 		return err
+	}
+	if merged {
+		renewed, err := p.o.Whole.renewed(e.Path, fd)
+		if err != nil {
+			return err
+		}
+		merged = !renewed
 	}
 	if p.below != nil {
 		var one [2]byte

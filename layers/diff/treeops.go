@@ -83,10 +83,46 @@ func (t *tree) whiteout(at string) error {
 		return err
 	}
 	err = unix.Mknodat(fd, name, unix.S_IFCHR, 0)
+	if errors.Is(err, unix.EPERM) {
+		return t.ownWhiteout(fd, name)
+	}
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return os.NewSyscallError("mknodat", err)
 	}
 	return t.hideWhiteouts(dir)
+}
+
+// OwnPrefix begins the attributes that say what overlay's say, where a file system takes those not: on another overlay
+// or on NFS. Trees there are never part of an overlay, only copied.
+const OwnPrefix = "user.hod."
+
+// ownWhiteout makes a deletion that only snapshot.Copy understands.
+func (t *tree) ownWhiteout(dir int, name string) error {
+	fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(fd)
+	return t.note(fd, "whiteout", []byte("y"))
+}
+
+// note sets an attribute of overlay's, or the own one that stands for it.
+func (t *tree) note(fd int, name string, value []byte) error {
+	err := unix.EPERM
+	if name != "whiteout" {
+		err, _ = unix.Fsetxattr(fd, t.prefix+name, value, 0).(unix.Errno)
+	}
+	var failed error = err
+	switch err {
+	case 0:
+		return nil
+	case unix.EPERM, unix.EOPNOTSUPP:
+		failed = unix.Fsetxattr(fd, OwnPrefix+name, value, 0)
+	}
+	if failed != nil {
+		return fmt.Errorf("set extended attribute %s%s: %w", t.prefix, name, failed)
+	}
+	return nil
 }
 
 // hideWhiteouts gives a folder the mark of one that was copied up from an unknown place. Overlayfs looks for whiteouts in
@@ -101,8 +137,8 @@ func (t *tree) hideWhiteouts(at string) error {
 		return err
 	}
 	defer unix.Close(d)
-	if err := unix.Fsetxattr(d, t.prefix+"origin", nil, 0); err != nil {
-		return fmt.Errorf("set extended attribute %sorigin: %w", t.prefix, err)
+	if err := t.note(d, "origin", nil); err != nil {
+		return err
 	}
 	t.hidden[at] = true
 	return nil
@@ -114,10 +150,7 @@ func (t *tree) opaque(at string) error {
 		return err
 	}
 	defer unix.Close(d)
-	if err := unix.Fsetxattr(d, t.prefix+"opaque", []byte("y"), 0); err != nil {
-		return fmt.Errorf("set extended attribute %sopaque: %w", t.prefix, err)
-	}
-	return nil
+	return t.note(d, "opaque", []byte("y"))
 }
 
 func (t *tree) openDir(at string) (int, error) {

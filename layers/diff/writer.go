@@ -40,6 +40,9 @@ type PackOptions struct {
 	// SingleID says that all files of the tree have one owner on disk: those that lie below keep theirs, the others
 	// belong to root.
 	SingleID bool
+	// Whole, if not nil, says that the folder is not an overlay's top but a changed copy of the whole chain: what it does
+	// not have any more was deleted.
+	Whole Stamps
 }
 
 // MarkTime is the time of the whiteouts in the tar.
