@@ -6,7 +6,6 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/rootfs"
-	"github.com/hodbuild/hod/runner/sandbox"
 )
 
 // Command is a process to run in the foreground in a root that the caller
@@ -19,7 +18,7 @@ type Command struct {
 	// Root is the tree; the caller closes it. UIDs and GIDs are the maps under
 	// which it was mounted; none: no user namespace.
 	Root       rootfs.Mount
-	UIDs, GIDs []sandbox.Range
+	UIDs, GIDs []layers.IDRange
 	// ReadFile reads a file of the root for the lookup of User; nil: through
 	// Root, which must then be mounted already or a plain folder.
 	ReadFile   func(path string) ([]byte, error)
@@ -47,6 +46,8 @@ type Mount struct {
 	Options  []string // of a tmpfs
 	ReadOnly bool
 	FD       *os.File
+	// Map shows the owners of FD's tree as the command's user namespace has them.
+	Map bool
 }
 
 // Exit is how a process ended.

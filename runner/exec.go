@@ -75,7 +75,7 @@ func (c *Command) mapOwnID() {
 		return
 	}
 	own := userns.Own()
-	c.UIDs, c.GIDs = sandboxRanges(own.UIDs), sandboxRanges(own.GIDs)
+	c.UIDs, c.GIDs = own.UIDs, own.GIDs
 	if c.Root.Type == "overlay" && !slices.Contains(c.Root.Options, "userxattr") {
 		c.Root.Options = append(slices.Clone(c.Root.Options), "userxattr")
 	}
@@ -218,7 +218,7 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 		return sandbox.Options{}, err
 	}
 	o := sandbox.Options{
-		Spec: s, Root: sandbox.Root(c.Root), UIDs: c.UIDs, GIDs: c.GIDs, Filter: filter, Terminal: c.TTY, Die: true,
+		Spec: s, Root: sandbox.Root(c.Root), UIDs: sandboxRanges(c.UIDs), GIDs: sandboxRanges(c.GIDs), Filter: filter, Terminal: c.TTY, Die: true,
 		JoinedNet: c.Network != nil, Unprivileged: userns.Here() == userns.Single, SameIDs: userns.Here() != userns.Root,
 	}
 	for _, m := range c.Mounts {
@@ -230,7 +230,7 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 			return sandbox.Options{}, fmt.Errorf("mount at %q: %w", m.Target, err)
 		}
 		file := st.Mode&unix.S_IFMT != unix.S_IFDIR
-		o.Mounts = append(o.Mounts, sandbox.FDMount{Target: m.Target, FD: m.FD, File: file, ReadOnly: m.ReadOnly})
+		o.Mounts = append(o.Mounts, sandbox.FDMount{Target: m.Target, FD: m.FD, File: file, ReadOnly: m.ReadOnly, Map: m.Map})
 	}
 	return o, nil
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/runner/sandbox"
 )
@@ -58,8 +59,8 @@ func execIn(t *testing.T, c Command) (Exit, string, error) {
 
 func TestExec(t *testing.T) {
 	root := boxRoot(t)
-	maps := []sandbox.Range{{Inside: 0, Outside: 600000, Count: 65536}}
-	for name, ranges := range map[string][]sandbox.Range{"host ids": nil, "user namespace": maps} {
+	maps := []layers.IDRange{{Inside: 0, Outside: 600000, Count: 65536}}
+	for name, ranges := range map[string][]layers.IDRange{"host ids": nil, "user namespace": maps} {
 		t.Run(name, func(t *testing.T) {
 			base := Command{Root: rootfs.Mount{Source: root}, UIDs: ranges, GIDs: ranges, Dir: "/work/here"}
 			run := func(line string, change func(*Command)) (Exit, string) {

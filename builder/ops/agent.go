@@ -39,7 +39,8 @@ func (m *mounter) ssh(ctx context.Context, one Mount) error {
 	if err := m.relay(ctx, socket, agent); err != nil {
 		return err
 	}
-	if err := os.Lchown(socket, int(deref(one.UID, 0)), int(deref(one.GID, 0))); err != nil {
+	uid, gid := m.ids.Owner(deref(one.UID, 0), deref(one.GID, 0))
+	if err := os.Lchown(socket, uid, gid); err != nil {
 		return err
 	}
 	if err := unix.Chmod(socket, deref(one.Mode, 0o600)&0o7777); err != nil {

@@ -20,6 +20,7 @@ import (
 type mounter struct {
 	t       Tools
 	o       Options
+	ids     *runner.IDs
 	mounts  []runner.Mount
 	env     []string
 	agents  int
@@ -62,7 +63,7 @@ func (m *mounter) attach(target string, fd *os.File, readOnly bool) {
 
 // bind shows a chain, or a file or folder of it. What is written goes to a top that is thrown away.
 func (m *mounter) bind(ctx context.Context, one Mount) error {
-	snap, err := m.t.Store.Mount(ctx, one.Chain, layers.MountOptions{Writable: !one.ReadOnly, Volatile: true})
+	snap, err := m.t.Store.Mount(ctx, one.Chain, layers.MountOptions{Writable: !one.ReadOnly, Volatile: true, UIDs: m.ids.UIDs, GIDs: m.ids.GIDs})
 	if err != nil {
 		return err
 	}
@@ -167,6 +168,7 @@ func (m *mounter) cache(ctx context.Context, one Mount) error {
 		return err
 	}
 	m.attach(one.Target, fd, one.ReadOnly)
+	m.mounts[len(m.mounts)-1].Map = true
 	return nil
 }
 
@@ -231,7 +233,8 @@ func (m *mounter) secret(one Mount) error {
 		return err
 	}
 	defer mem.Close()
-	if err := writeIn(mem, "secret", value, deref(one.Mode, 0o400), int(deref(one.UID, 0)), int(deref(one.GID, 0))); err != nil {
+	uid, gid := m.ids.Owner(deref(one.UID, 0), deref(one.GID, 0))
+	if err := writeIn(mem, "secret", value, deref(one.Mode, 0o400), uid, gid); err != nil {
 		return err
 	}
 	fd, err := subtree(mem, "/secret")
@@ -248,7 +251,12 @@ func (m *mounter) script(name, text string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeIn(mem, name, []byte(text), 0o755, 0, 0); err != nil {
+	uid, gid := m.ids.Owner(0, 0)
+	err = writeIn(mem, name, []byte(text), 0o755, uid, gid)
+	if err == nil {
+		err = unix.Fchownat(int(mem.Fd()), "", uid, gid, unix.AT_EMPTY_PATH)
+	}
+	if err != nil {
 		mem.Close()
 		return err
 	}

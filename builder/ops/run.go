@@ -111,12 +111,13 @@ func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options
 			return layers.LayerInfo{}, err
 		}
 	}
-	snap, err := t.Store.Mount(ctx, chain, layers.MountOptions{Writable: true, Volatile: true})
+	snap, ids, err := r.mount(ctx, t, chain)
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}
+	defer ids.Close()
 	defer snap.Close()
-	exit, err := r.execute(ctx, t, snap, o)
+	exit, err := r.execute(ctx, t, snap, ids, o)
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}
@@ -133,12 +134,36 @@ func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options
 	return snap.Commit(ctx, pack)
 }
 
-func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Options) (runner.Exit, error) {
+// mount shows the chain to a user namespace of the command's own. Where the
+// store's file system cannot be seen through a map, the command runs without.
+func (r Run) mount(ctx context.Context, t Tools, chain layers.Chain) (*layers.Snapshot, *runner.IDs, error) {
+	ids := &runner.IDs{}
+	var err error
+	if !r.Insecure {
+		if ids, err = t.Runner.IDs(); err != nil {
+			return nil, nil, err
+		}
+	}
+	o := layers.MountOptions{Writable: true, Volatile: true, UIDs: ids.UIDs, GIDs: ids.GIDs}
+	snap, err := t.Store.Mount(ctx, chain, o)
+	if err == nil {
+		return snap, ids, nil
+	}
+	ids.Close()
+	if len(o.UIDs) == 0 || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+		return nil, nil, err
+	}
+	o.UIDs, o.GIDs = nil, nil
+	snap, err = t.Store.Mount(ctx, chain, o)
+	return snap, &runner.IDs{}, err
+}
+
+func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, ids *runner.IDs, o Options) (runner.Exit, error) {
 	view, err := snap.View(ctx)
 	if err != nil {
 		return runner.Exit{}, err
 	}
-	m := &mounter{t: t, o: o, renew: r.NewCache}
+	m := &mounter{t: t, o: o, ids: ids, renew: r.NewCache}
 	defer m.close()
 	for _, one := range r.Mounts {
 		if err := m.add(ctx, one); err != nil {
@@ -158,6 +183,7 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, o Opti
 	files := FromView(view)
 	return t.Runner.Exec(ctx, runner.Command{
 		Args: r.Args, Env: r.environment(m.env, o), Dir: r.Dir, User: r.User, Hostname: r.Hostname, Root: snap.Root(),
+		UIDs: ids.UIDs, GIDs: ids.GIDs,
 		ReadFile: func(p string) ([]byte, error) { return source.ReadFile(files, p, maxAccounts) },
 		Mounts:   m.mounts, Network: t.Network, Insecure: r.Insecure, ExtraHosts: r.hosts(), Limits: r.Limits, CapAdd: buildCaps,
 		Ulimits: r.Ulimits, CgroupParent: r.CgroupParent, Stdout: r.Stdout, Stderr: r.Stderr,

@@ -41,6 +41,8 @@ type FDMount struct {
 	FD       *os.File
 	File     bool // the tree is a single file
 	ReadOnly bool
+	// Map shows its owners as the user namespace has them; else it does already.
+	Map bool
 }
 
 // Options is what a Program is compiled from.

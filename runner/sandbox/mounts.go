@@ -65,6 +65,9 @@ func (c *compiler) gather() error {
 	}
 	for _, m := range c.o.Mounts {
 		c.inherit(m.FD)
+		if m.Map && c.userns && !c.o.Unprivileged {
+			c.idmap = append(c.idmap, mapped{m.FD, false})
+		}
 		if m.ReadOnly {
 			c.setattr("write-protect "+m.Target, int(m.FD.Fd()), unix.MOUNT_ATTR_RDONLY, 0, 0, true)
 		}
@@ -146,9 +149,20 @@ func (c *compiler) setattr(what string, fd any, set, clear, propagation uint64, 
 	return c.call(what, unix.SYS_MOUNT_SETATTR, fd, "", flags, c.bytes(attr, show), len(attr))
 }
 
-// gatherFS makes a file system of its own type. sysfs falls back to a bind of
-// the host's where the network namespace is not ours.
+// gatherFS makes a file system of its own type. sysfs shows the network that it
+// is mounted in: where that is another's, the parent mounts it (see own), or it
+// is a bind of the host's.
 func (c *compiler) gatherFS(m specs.Mount) {
+	if m.Type == "sysfs" && c.userns && !c.private[unix.CLONE_NEWNET] && !c.o.Unprivileged {
+		fd, err := unix.Open("/dev/null", unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err == nil {
+			c.sysfs = os.NewFile(uintptr(fd), "sysfs")
+			c.own = append(c.own, c.sysfs)
+			c.inherit(c.sysfs)
+			c.mounts = append(c.mounts, gathered{target: m.Destination, fd: fd, strict: true})
+			return
+		}
+	}
 	if m.Type == "sysfs" && c.userns && !c.private[unix.CLONE_NEWNET] {
 		fd := c.result(c.call("open the host's /sys", unix.SYS_OPEN_TREE, atCWD, "/sys", openTreeFlag|unix.AT_RECURSIVE))
 		attrs := uint64(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)

@@ -124,6 +124,10 @@ func (p *Process) own(started chan<- error, netns *os.File) {
 			return
 		}
 	}
+	if err := p.program.mountSysfs(); err != nil {
+		started <- err
+		return
+	}
 	if err := p.clone(); err != nil {
 		started <- err
 		return
@@ -145,6 +149,29 @@ func (p *Process) own(started chan<- error, netns *os.File) {
 	if netns == nil {
 		runtime.UnlockOSThread()
 	}
+}
+
+// mountSysfs puts a sysfs of the calling thread's network in the place of the
+// descriptor that the table attaches.
+func (p *Program) mountSysfs() error {
+	if p.sysfs == nil {
+		return nil
+	}
+	fs, err := unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	const attrs = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
+	if err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	defer unix.Close(fd)
+	return unix.Dup3(fd, int(p.sysfs.Fd()), unix.O_CLOEXEC)
 }
 
 func (p *Process) await(pid int) error {

@@ -1,0 +1,54 @@
+package runner
+
+import (
+	"os"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/userns"
+)
+
+// Ids above idCount have no range of their own for each command: images that
+// use them (OpenShift's users, those of a directory service) share one.
+const (
+	idHighFirst = 1 << 31
+	idHighCount = 1 << 30
+)
+
+// IDs are the users and groups that one command of a build runs as, seen from
+// outside of its user namespace. Without ranges it runs as it is.
+type IDs struct {
+	UIDs, GIDs []layers.IDRange
+	lease      *os.File
+}
+
+// IDs takes a range for a command of a build, as root; any other user's command
+// gets a namespace of that user's (see Exec). Close gives it back.
+func (r *Runner) IDs() (*IDs, error) {
+	if userns.Here() != userns.Root {
+		return &IDs{}, nil
+	}
+	base, lease, err := leaseIDs()
+	if err != nil {
+		return nil, err
+	}
+	ranges := []layers.IDRange{
+		{Inside: 0, Outside: base, Count: idCount},
+		{Inside: idCount, Outside: idHighFirst, Count: idHighCount},
+	}
+	return &IDs{UIDs: ranges, GIDs: ranges, lease: lease}, nil
+}
+
+// Close gives the range back.
+func (i *IDs) Close() error {
+	if i == nil || i.lease == nil {
+		return nil
+	}
+	return i.lease.Close()
+}
+
+// Owner is who a user and a group of the command are outside.
+func (i *IDs) Owner(uid, gid uint32) (int, int) {
+	m := idMap{ranges: i.UIDs}
+	g := idMap{ranges: i.GIDs}
+	return m.outside(uid), g.outside(gid)
+}
