@@ -219,7 +219,7 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 	}
 	o := sandbox.Options{
 		Spec: s, Root: sandbox.Root(c.Root), UIDs: sandboxRanges(c.UIDs), GIDs: sandboxRanges(c.GIDs), Filter: filter, Terminal: c.TTY, Die: true,
-		JoinedNet: c.Network != nil, Unprivileged: userns.Here() == userns.Single, SameIDs: userns.Here() != userns.Root,
+		Time: !c.Insecure, NoDev: !c.Insecure, JoinedNet: c.Network != nil, Unprivileged: userns.Here() == userns.Single, SameIDs: userns.Here() != userns.Root,
 	}
 	for _, m := range c.Mounts {
 		if m.Type != "fd" {
@@ -240,7 +240,11 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 func (c Command) group(s *specs.Spec) (*cgroup.Group, error) {
 	id := make([]byte, 8)
 	rand.Read(id)
-	g, err := cgroup.Create("exec-"+hex.EncodeToString(id), c.CgroupParent, s.Linux.Resources)
+	res := *s.Linux.Resources
+	if len(c.UIDs) > 0 {
+		res.Devices = nil // its user namespace makes and its mounts show no other
+	}
+	g, err := cgroup.Create("exec-"+hex.EncodeToString(id), c.CgroupParent, &res)
 	if err == nil {
 		return g, nil
 	}

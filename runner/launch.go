@@ -246,7 +246,11 @@ func (l *launch) makePipes(context.Context) error {
 // container without limits runs without them; asked-for limits are an error.
 func (l *launch) makeGroup(context.Context) error {
 	var err error
-	l.group, err = cgroup.Create(l.c.ID, l.o.CgroupParent, l.spec.Linux.Resources)
+	res := *l.spec.Linux.Resources
+	if len(l.ids.ranges) > 0 && !l.o.limitsDevices() {
+		res.Devices = nil
+	}
+	l.group, err = cgroup.Create(l.c.ID, l.o.CgroupParent, &res)
 	if err != nil && userns.Here() != userns.Root && !l.o.Resources.Asked() {
 		l.group = nil
 		return nil
@@ -272,7 +276,7 @@ func (l *launch) clone(ctx context.Context) error {
 		Root: sandbox.Root{
 			Type: l.root.Type, Detached: l.root.Detached, Lower: l.root.Lower, Upper: l.root.Upper, Work: l.root.Work, Options: l.root.Options,
 		},
-		JoinedNet: netns != nil, Filter: filter, Init: l.o.Init, Terminal: l.o.Terminal, Die: true,
+		Time: !l.o.Privileged, Scope: l.o.scope(), NoDev: !l.o.Privileged, JoinedNet: netns != nil, Filter: filter, Init: l.o.Init, Terminal: l.o.Terminal, Die: true,
 		Stdin: l.pipes.child[0], Stdout: l.pipes.child[1], Stderr: l.pipes.child[2],
 	})
 	if err != nil {

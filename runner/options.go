@@ -90,8 +90,10 @@ type ContainerOptions struct {
 	Ulimits   []Ulimit
 	ShmSize   int64 // bytes, 0: 64 MiB
 	Devices   []DeviceMapping
-	Sysctls   map[string]string
-	OOMAdj    *int
+	// DeviceRules are docker's --device-cgroup-rule: "c 10:229 rwm".
+	DeviceRules []string
+	Sysctls     map[string]string
+	OOMAdj      *int
 
 	CapAdd, CapDrop []string
 	SecurityOpt     []string

@@ -178,7 +178,7 @@ func setCapabilities(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
 	all := sandbox.CapNames()
 	names := slices.Clone(defaultCaps)
 	if o.Privileged {
-		names = slices.Clone(all)
+		names = sandbox.Grantable()
 	}
 	normal := func(n string) (string, error) {
 		full := "CAP_" + strings.TrimPrefix(strings.ToUpper(n), "CAP_")
@@ -201,7 +201,7 @@ func setCapabilities(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
 			return err
 		}
 		if n == "CAP_ALL" {
-			names = slices.Clone(all)
+			names = sandbox.Grantable()
 		} else if !slices.Contains(names, n) {
 			names = append(names, n)
 		}
@@ -347,9 +347,9 @@ func setSecurity(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
 			s.Process.NoNewPrivileges = false
 		case key == "seccomp" && ok:
 			profile = value
-		case key == "apparmor" && value == "unconfined", key == "label" && value == "disable":
 		case key == "apparmor" && ok:
-			return fmt.Errorf("security option %q: hod sets no AppArmor profile; start hod under it, or use --runtime", opt)
+			s.Process.ApparmorProfile = value
+		case key == "label" && value == "disable", key == "landlock" && value == "unconfined":
 		case key == "systempaths" && value == "unconfined":
 			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil
 		default:
@@ -378,4 +378,21 @@ func setSecurity(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
 		}
 	}
 	return err
+}
+
+// scope is what Landlock withholds: other containers' and the host's processes
+// and abstract sockets are out of reach where a namespace is shared with them,
+// unless that was lifted.
+func (o ContainerOptions) scope() sandbox.Scope {
+	var scope sandbox.Scope
+	if o.Privileged || slices.ContainsFunc(o.SecurityOpt, func(opt string) bool { return strings.HasPrefix(opt, "landlock") }) {
+		return 0
+	}
+	if o.mode() == "host" {
+		scope |= sandbox.ScopeAbstractSockets
+	}
+	if o.PIDNS == "host" {
+		scope |= sandbox.ScopeSignals
+	}
+	return scope
 }

@@ -38,6 +38,10 @@ func setResources(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
 		pids = defaultPids
 	}
 	res.Pids = &specs.LinuxPids{Limit: &pids}
+	var err error
+	if res.Devices, err = deviceRules(s, o); err != nil {
+		return err
+	}
 	return setIO(res, r)
 }
 

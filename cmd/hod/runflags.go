@@ -41,7 +41,7 @@ func containerFlags() []cli.Flag {
 		{"volume,v", "[SOURCE:]TARGET[:OPTIONS]"}, {"mount", "type=bind|volume|tmpfs,src=…,dst=…"}, {"tmpfs", "TARGET[:OPTIONS]"},
 		{"publish,p", "[[IP:]PORT:]PORT[/udp]"}, {"expose", "PORT[/udp]"}, {"add-host", "NAME:IP"}, {"dns", "address of a resolver"},
 		{"dns-search", "domain to search"}, {"dns-option,dns-opt", "option of the resolver"}, {"group-add", "further group"},
-		{"ulimit", "NAME=SOFT[:HARD]"}, {"device", "HOST[:INSIDE][:rwm]"}, {"cap-add", "capability to give"}, {"cap-drop", "capability to take"},
+		{"ulimit", "NAME=SOFT[:HARD]"}, {"device", "HOST[:INSIDE][:rwm]"}, {"device-cgroup-rule", "TYPE MAJOR:MINOR ACCESS, as in 'c 10:229 rwm'"}, {"cap-add", "capability to give"}, {"cap-drop", "capability to take"},
 		{"security-opt", "seccomp=…, no-new-privileges, apparmor=…"}, {"sysctl", "KEY=VALUE"}, {"log-opt", "max-size=…, max-file=…"},
 		{"device-read-bps", "DEVICE:RATE"}, {"device-write-bps", "DEVICE:RATE"}, {"device-read-iops", "DEVICE:RATE"}, {"device-write-iops", "DEVICE:RATE"},
 		{"attach,a", "stdin, stdout or stderr"},
@@ -248,6 +248,7 @@ func deviceOptions(c *cli.Context, o *runner.ContainerOptions) error {
 		}
 		o.Devices = append(o.Devices, d)
 	}
+	o.DeviceRules = c.StringSlice("device-cgroup-rule")
 	r := &o.Resources
 	for flag, to := range map[string]*[]runner.ThrottleDevice{
 		"device-read-bps": &r.DeviceReadBps, "device-write-bps": &r.DeviceWriteBps,

@@ -57,7 +57,10 @@ func Create(id, parent string, res *specs.LinuxResources) (*Group, error) {
 	if base, ok := mounts[Unified]; ok && mounts["memory"] == "" {
 		err = g.createUnified(base, parent, id, settings)
 	} else {
-		err = g.createOld(mounts, parent, id, settings)
+		err = g.createOld(mounts, parent, id, settings, len(res.Devices) > 0)
+	}
+	if err == nil {
+		err = g.limitDevices(res.Devices)
 	}
 	if err != nil {
 		g.Destroy()
@@ -133,8 +136,11 @@ func (g *Group) createUnified(base, parent, id string, settings []setting) error
 	return nil
 }
 
-func (g *Group) createOld(mounts map[string]string, parent, id string, settings []setting) error {
+func (g *Group) createOld(mounts map[string]string, parent, id string, settings []setting, devices bool) error {
 	need := slices.Clone(always)
+	if devices {
+		need = append(need, "devices")
+	}
 	for _, s := range settings {
 		if !slices.Contains(need, s.controller) {
 			need = append(need, s.controller)

@@ -30,6 +30,18 @@ func CapNames() []string {
 	return out
 }
 
+// Grantable lists the capabilities that this process may give: those of its own
+// bounding set. Inside a new user namespace it may give every one.
+func Grantable() []string {
+	var out []string
+	for i, name := range CapNames() {
+		if has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(i), 0, 0, 0); err == nil && has == 1 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 func capMask(names []string) (uint64, error) {
 	var mask uint64
 next:

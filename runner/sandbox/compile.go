@@ -57,6 +57,13 @@ type Options struct {
 	// SameIDs says that files belong inside to whom they belong in the
 	// caller's namespace: no tree's owners are mapped.
 	SameIDs bool
+	// Scope is what Landlock withholds; Time says that the program has a time
+	// namespace of its own.
+	Scope Scope
+	Time  bool
+	// NoDev hides the devices of the root and of bind mounts from a user
+	// namespace, where those that are given come by mounts of their own.
+	NoDev bool
 	// JoinedNet says that the child is born in a network namespace that is not
 	// its own, so its sysctls are not touched.
 	JoinedNet bool
@@ -107,6 +114,7 @@ type compiler struct {
 	private map[uint64]bool // flags of namespaces that are new
 	cgroup  bool            // unshare the cgroup namespace after the gate
 	joining bool            // the sandbox is another process's
+	failed  error           // of what the parent makes
 	proc    any             // descriptor of the new proc, when there is one
 }
 
@@ -127,7 +135,7 @@ func Compile(o Options) (*Program, error) {
 		c.privilege, c.execute,
 	}
 	for _, step := range steps {
-		if err := step(); err != nil {
+		if err := errors.Join(step(), c.failed); err != nil {
 			c.Close()
 			return nil, err
 		}

@@ -3,8 +3,10 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -29,11 +31,107 @@ func (c *compiler) allDevices() []specs.LinuxDevice {
 }
 
 // gatherDevices opens the host's nodes: a user namespace may not make its own.
-func (c *compiler) gatherDevices() {
-	for _, d := range c.allDevices() {
-		fd := c.result(c.call("open device "+d.Path, unix.SYS_OPEN_TREE, atCWD, d.Path, openTreeFlag))
+func (c *compiler) gatherDevices() error {
+	standard := len(standardDevices)
+	for i, d := range c.allDevices() {
+		if i >= standard && c.mapsOwners() {
+			if err := c.giveDevice(d); err != nil {
+				return err
+			}
+			continue
+		}
+		host := d.Path
+		if i >= standard {
+			host = hostNode(d)
+		}
+		fd := c.result(c.call("open device "+d.Path, unix.SYS_OPEN_TREE, atCWD, host, openTreeFlag))
 		c.devices = append(c.devices, gathered{target: d.Path, fd: fd, file: true, strict: true})
 	}
+	return nil
+}
+
+// hostNode is where the host has a device: at the same path, or where the kernel
+// says.
+func hostNode(d specs.LinuxDevice) string {
+	var st unix.Stat_t
+	if unix.Stat(d.Path, &st) == nil && int64(unix.Major(st.Rdev)) == d.Major && int64(unix.Minor(st.Rdev)) == d.Minor {
+		return d.Path
+	}
+	kind := "char"
+	if d.Type == "b" {
+		kind = "block"
+	}
+	event, _ := os.ReadFile(fmt.Sprintf("/sys/dev/%s/%d:%d/uevent", kind, d.Major, d.Minor))
+	for line := range strings.Lines(string(event)) {
+		if name, ok := strings.CutPrefix(line, "DEVNAME="); ok {
+			return "/dev/" + strings.TrimSpace(name)
+		}
+	}
+	return d.Path
+}
+
+// giveDevice makes a node in a file system of the parent's, owned by who owns it
+// inside, and lets the child mount it: so who is root in the user namespace may
+// use a device that was given, and no other.
+func (c *compiler) giveDevice(d specs.LinuxDevice) error {
+	mode, perm, err := deviceMode(d)
+	if err != nil {
+		return err
+	}
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("make device %q: %w", d.Path, err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fmt.Errorf("make device %q: %w", d.Path, err)
+	}
+	dir, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return fmt.Errorf("make device %q: %w", d.Path, err)
+	}
+	defer unix.Close(dir)
+	var uid, gid uint32
+	if d.UID != nil && d.GID != nil {
+		uid, gid = *d.UID, *d.GID
+	}
+	err = unix.Mknodat(dir, "node", mode, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
+	err = errors.Join(err, unix.Fchownat(dir, "node", outsideOf(c.o.UIDs, uid), outsideOf(c.o.GIDs, gid), 0))
+	err = errors.Join(err, unix.Fchmodat(dir, "node", perm, 0))
+	if err != nil {
+		return fmt.Errorf("make device %q: %w", d.Path, err)
+	}
+	fd, err := unix.OpenTree(dir, "node", openTreeFlag)
+	if err != nil {
+		return fmt.Errorf("make device %q: %w", d.Path, err)
+	}
+	f := os.NewFile(uintptr(fd), d.Path)
+	c.own = append(c.own, f)
+	c.inherit(f)
+	c.devices = append(c.devices, gathered{target: d.Path, fd: fd, file: true, strict: true})
+	return nil
+}
+
+// outsideOf is an id of the user namespace as the parent knows it.
+func outsideOf(ranges []Range, id uint32) int {
+	for _, r := range ranges {
+		if id >= r.Inside && id-r.Inside < r.Count {
+			return int(r.Outside + id - r.Inside)
+		}
+	}
+	return int(id)
+}
+
+func deviceMode(d specs.LinuxDevice) (mode, perm uint32, err error) {
+	kind, ok := map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}[d.Type]
+	if !ok {
+		return 0, 0, fmt.Errorf("device %q: unknown type %q", d.Path, d.Type)
+	}
+	perm = 0o666
+	if d.FileMode != nil {
+		perm = uint32(d.FileMode.Perm())
+	}
+	return kind | perm, perm, nil
 }
 
 // ownDev says whether /dev is a file system of the container's own; else the
@@ -67,16 +165,12 @@ func (c *compiler) makeDevices() error {
 
 func (c *compiler) makeNodes() error {
 	for _, d := range c.allDevices() {
-		mode, ok := map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}[d.Type]
-		if !ok {
-			return fmt.Errorf("device %q: unknown type %q", d.Path, d.Type)
-		}
-		perm := os.FileMode(0o666)
-		if d.FileMode != nil {
-			perm = *d.FileMode
+		mode, _, err := deviceMode(d)
+		if err != nil {
+			return err
 		}
 		what := "make device " + d.Path
-		c.call(what, unix.SYS_MKNODAT, atCWD, d.Path, int(mode|uint32(perm.Perm())), int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
+		c.call(what, unix.SYS_MKNODAT, atCWD, d.Path, int(mode), int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
 		if d.UID != nil && d.GID != nil {
 			c.call(what, unix.SYS_FCHOWNAT, atCWD, d.Path, int(*d.UID), int(*d.GID), 0)
 		}

@@ -97,20 +97,20 @@ func (c *compiler) maskPaths() error {
 			c.maskUnknown(p)
 		case err != nil && errors.Is(err, os.ErrNotExist):
 		case err == nil && info.IsDir() && empty != "":
-			c.cover(p, unix.O_DIRECTORY, func() slot {
+			c.cover(p, unix.O_DIRECTORY, func() any {
 				return c.result(c.call("mask "+p, unix.SYS_OPEN_TREE, atCWD, empty, openTreeFlag))
 			})
 		case err == nil && info.IsDir():
 			empty = p
-			c.cover(p, unix.O_DIRECTORY, func() slot { return c.emptyFolder(p) })
+			c.cover(p, unix.O_DIRECTORY, func() any { return c.emptyFolder(p) })
 		default:
-			c.cover(p, 0, func() slot { return c.nullFile(p) })
+			c.cover(p, 0, func() any { return c.nullFile(p) })
 		}
 	}
 	return nil
 }
 
-func (c *compiler) emptyFolder(p string) slot {
+func (c *compiler) emptyFolder(p string) any {
 	return c.filesystem("tmpfs", "tmpfs", p, []string{"ro", "nosuid", "nodev", "noexec", "size=4k", "nr_inodes=1"})
 }
 
@@ -121,7 +121,7 @@ func (c *compiler) nullFile(p string) slot {
 }
 
 // cover puts what with makes over p, if p is there.
-func (c *compiler) cover(p string, flags int, with func() slot) {
+func (c *compiler) cover(p string, flags int, with func() any) {
 	first := c.here()
 	target := c.result(c.open("mask "+p, p, unix.O_PATH|flags, false).accept(unix.ENOENT))
 	c.place("mask "+p, with(), target)
@@ -135,7 +135,7 @@ func (c *compiler) maskUnknown(p string) {
 	c.place("mask "+p, c.emptyFolder(p), target)
 	skip := c.jump("masked")
 	c.entries[first].onError = c.here()
-	c.cover(p, 0, func() slot { return c.nullFile(p) })
+	c.cover(p, 0, func() any { return c.nullFile(p) })
 	c.entries[skip].jump = c.here()
 }
 
@@ -155,7 +155,7 @@ func (c *compiler) protectPaths() error {
 
 // finishRoot sets the root's own attributes: read-only when asked, nosuid under
 // no_new_privs (a file capability outside of the bounding set would else make
-// execve fail instead of being ignored).
+// execve fail instead of being ignored), nodev where nodes come by mounts.
 func (c *compiler) finishRoot() error {
 	var set uint64
 	if c.spec.Root != nil && c.spec.Root.Readonly {
@@ -163,6 +163,9 @@ func (c *compiler) finishRoot() error {
 	}
 	if c.spec.Process.NoNewPrivileges {
 		set |= unix.MOUNT_ATTR_NOSUID
+	}
+	if c.o.NoDev && c.userns {
+		set |= unix.MOUNT_ATTR_NODEV
 	}
 	if set != 0 {
 		c.setattr("set options of the root", c.root, set, 0, 0, false)
@@ -204,9 +207,15 @@ func (c *compiler) privilege() error {
 	if caps == nil {
 		caps = &specs.LinuxCapabilities{}
 	}
+	if err := c.appArmor(); err != nil {
+		return err
+	}
+	c.timeNamespace()
 	if p.NoNewPrivileges {
 		c.call("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-	} else {
+	}
+	c.landlock()
+	if !p.NoNewPrivileges {
 		c.seccomp()
 	}
 	if err := c.boundingSet(caps.Bounding); err != nil {

@@ -4,10 +4,12 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -65,7 +67,7 @@ func (c *compiler) gather() error {
 	}
 	for _, m := range c.o.Mounts {
 		c.inherit(m.FD)
-		if m.Map && c.userns && !c.o.Unprivileged {
+		if m.Map && c.mapsOwners() {
 			c.idmap = append(c.idmap, mapped{m.FD, false})
 		}
 		if m.ReadOnly {
@@ -74,7 +76,7 @@ func (c *compiler) gather() error {
 		c.mounts = append(c.mounts, gathered{target: m.Target, fd: int(m.FD.Fd()), file: m.File})
 	}
 	if c.userns {
-		c.gatherDevices()
+		return c.gatherDevices()
 	}
 	return nil
 }
@@ -97,6 +99,9 @@ func (c *compiler) gatherBind(m specs.Mount) error {
 		return fmt.Errorf("bind mount at %q: %w", m.Destination, err)
 	}
 	var set, clear, propagation uint64
+	if c.o.NoDev && c.userns {
+		set = unix.MOUNT_ATTR_NODEV
+	}
 	for _, o := range m.Options {
 		if a, ok := mountAttrs[o]; ok {
 			set, clear = set&^a.clear|a.set, clear|a.clear
@@ -113,12 +118,16 @@ func (c *compiler) gatherBind(m specs.Mount) error {
 	return nil
 }
 
+// mapsOwners says that root of the machine starts a user namespace: what the
+// parent makes and opens is then shown with the owners of the inside.
+func (c *compiler) mapsOwners() bool { return c.userns && !c.o.Unprivileged && !c.o.SameIDs }
+
 // tree opens a copy of a host's tree. Where root starts a user namespace the
 // parent opens it (the child may not walk there) and maps its owners, so that
 // files of the host's root are those of the container's root and nothing on
 // disk is chowned.
 func (c *compiler) tree(what, source string, flags int) (any, error) {
-	if !c.userns || c.o.Unprivileged || c.o.SameIDs {
+	if !c.mapsOwners() {
 		return c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, source, flags)), nil
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, source, uint(flags))
@@ -153,7 +162,7 @@ func (c *compiler) setattr(what string, fd any, set, clear, propagation uint64, 
 // is mounted in: where that is another's, the parent mounts it (see own), or it
 // is a bind of the host's.
 func (c *compiler) gatherFS(m specs.Mount) {
-	if m.Type == "sysfs" && c.userns && !c.private[unix.CLONE_NEWNET] && !c.o.Unprivileged {
+	if m.Type == "sysfs" && c.mapsOwners() && !c.private[unix.CLONE_NEWNET] {
 		fd, err := unix.Open("/dev/null", unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err == nil {
 			c.sysfs = os.NewFile(uintptr(fd), "sysfs")
@@ -179,8 +188,18 @@ func (c *compiler) gatherFS(m specs.Mount) {
 	c.mounts = append(c.mounts, gathered{target: m.Destination, fd: fd, strict: strict})
 }
 
-// filesystem emits fsopen, the options and fsmount.
-func (c *compiler) filesystem(kind, source, target string, options []string) slot {
+// filesystem emits fsopen, the options and fsmount. Root makes a tmpfs itself
+// and gives it to the root of the user namespace: one that is made inside shows
+// that root's id outside among its options, which no two commands have in common.
+func (c *compiler) filesystem(kind, source, target string, options []string) any {
+	if kind == "tmpfs" && c.mapsOwners() {
+		f, err := c.ownTmpfs(options)
+		if err != nil {
+			c.failed = errors.Join(c.failed, fmt.Errorf("make tmpfs for %s: %w", target, err))
+			return -1
+		}
+		return int(f.Fd())
+	}
 	what := fmt.Sprintf("make %s for %s", kind, target)
 	fs := c.result(c.call(what, unix.SYS_FSOPEN, kind, unix.FSOPEN_CLOEXEC))
 	if source != "" {
@@ -207,6 +226,54 @@ func (c *compiler) filesystem(kind, source, target string, options []string) slo
 	}
 	c.call(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
 	return c.result(c.call(what, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, int(attrs)))
+}
+
+func (c *compiler) ownTmpfs(options []string) (*os.File, error) {
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fs)
+	err = unix.FsconfigSetString(fs, "source", "tmpfs")
+	var attrs uint64
+	owner := map[string]uint32{"uid": 0, "gid": 0}
+	for _, o := range options {
+		key, value, valued := strings.Cut(o, "=")
+		id, number := strconv.ParseUint(value, 10, 32)
+		_, propagation := propagations[o]
+		if a, ok := mountAttrs[o]; ok {
+			attrs = attrs&^a.clear | a.set
+		} else if _, ok := owner[key]; ok && number == nil {
+			owner[key] = uint32(id)
+		} else if valued {
+			err = errors.Join(err, named(o, unix.FsconfigSetString(fs, key, value)))
+		} else if !propagation {
+			err = errors.Join(err, named(o, unix.FsconfigSetFlag(fs, key)))
+		}
+	}
+	if err = errors.Join(err, unix.FsconfigCreate(fs)); err != nil {
+		return nil, err
+	}
+	// Read-only comes after the change of owner.
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(attrs&^unix.MOUNT_ATTR_RDONLY))
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "tmpfs")
+	c.own = append(c.own, f)
+	c.inherit(f)
+	err = unix.Fchownat(fd, "", outsideOf(c.o.UIDs, owner["uid"]), outsideOf(c.o.GIDs, owner["gid"]), unix.AT_EMPTY_PATH)
+	if err == nil && attrs&unix.MOUNT_ATTR_RDONLY != 0 {
+		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	}
+	return f, err
+}
+
+func named(option string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("option %s: %w", option, err)
 }
 
 // mapped says whether an id in an option exists inside the user namespace.
