@@ -150,7 +150,7 @@ func syncAll(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
+	if err := syncFS(f); err != nil {
 		return fmt.Errorf("sync the file system of %q: %w", path, err)
 	}
 	return nil

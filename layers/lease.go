@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
@@ -210,13 +209,4 @@ func (s *Store) hold(ds ...digest.Digest) error {
 		return err
 	}
 	return l.Hold(ds...)
-}
-
-// bootSeconds is a clock that never jumps, shared by all processes of a boot.
-func bootSeconds() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return time.Now().Unix()
-	}
-	return ts.Sec
 }

@@ -154,7 +154,7 @@ func likeRoot(upper, lower string) error {
 			return err
 		}
 	}
-	return unix.Chmod(upper, st.Mode&0o7777)
+	return unix.Chmod(upper, uint32(st.Mode)&0o7777)
 }
 
 // Root is the mount; it belongs to the snapshot.

@@ -205,11 +205,11 @@ func (s *Store) readBootID() (string, error) {
 	if s.o.BootID != "" {
 		return s.o.BootID, nil
 	}
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	b, err := bootID()
 	if err != nil {
 		return "", fmt.Errorf("read boot id: %w", err)
 	}
-	id := strings.TrimSpace(string(b))
+	id := strings.TrimSpace(b)
 	if id == "" || strings.ContainsAny(id, "/.") {
 		return "", fmt.Errorf("read boot id: %q is none", id)
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/hodbuild/hod/layers/diff"
+	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ func (s *Store) orderTimes(u *unpacking, d digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenFile(filepath.Join(u.tree, treeRoot), unix.O_PATH|unix.O_DIRECTORY, 0)
+	root, err := os.OpenFile(filepath.Join(u.tree, treeRoot), rootfs.PathOnly|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -59,8 +60,7 @@ func (s *Store) orderTimes(u *unpacking, d digest.Digest) error {
 // touchBeneath sets the mtime of a path of a tree; no link is followed. A path
 // that the chain below led elsewhere keeps its time.
 func touchBeneath(root *os.File, path string, at unix.Timespec) error {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_DIRECTORY, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
-	dir, err := unix.Openat2(int(root.Fd()), filepath.Dir(path), &how)
+	dir, err := rootfs.OpenBeneath(int(root.Fd()), filepath.Dir(path), rootfs.PathOnly|unix.O_DIRECTORY)
 	if err == unix.ELOOP || err == unix.ENOENT || err == unix.ENOTDIR {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/hodbuild/hod/layers/diff"
+	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -292,7 +293,7 @@ func (s *Store) openTree(d digest.Digest) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		f, err := os.OpenFile(filepath.Join(path, treeRoot), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		f, err := os.OpenFile(filepath.Join(path, treeRoot), rootfs.PathOnly|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
@@ -302,8 +303,7 @@ func (s *Store) openTree(d digest.Digest) (*os.File, error) {
 
 // openBeneath opens a regular file of a tree and follows no link on the way.
 func openBeneath(root *os.File, path string) (*os.File, error) {
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
-	fd, err := unix.Openat2(int(root.Fd()), path, &how)
+	fd, err := rootfs.OpenBeneath(int(root.Fd()), path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

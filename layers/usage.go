@@ -126,12 +126,12 @@ func diskUsage(root string, seen map[inode]bool) (int64, error) {
 			return ignoreMissing(err)
 		}
 		if dev == 0 {
-			dev = st.Dev
+			dev = uint64(st.Dev)
 		}
-		if st.Dev != dev {
+		if uint64(st.Dev) != dev {
 			return fs.SkipDir
 		}
-		if id := (inode{st.Dev, st.Ino}); !seen[id] {
+		if id := (inode{uint64(st.Dev), st.Ino}); !seen[id] {
 			seen[id] = true
 			total += st.Blocks * 512
 		}

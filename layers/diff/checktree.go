@@ -44,8 +44,7 @@ var kinds = map[byte][]uint32{
 }
 
 func (c *treeChecker) entry(e Entry) string {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(c.root, e.Path, &how)
+	fd, err := openEntry(c.root, e.Path)
 	if err != nil {
 		return "cannot be opened: " + err.Error()
 	}
@@ -55,7 +54,7 @@ func (c *treeChecker) entry(e Entry) string {
 		return "cannot be looked at: " + err.Error()
 	}
 	want, ok := kinds[e.Type]
-	for i := 0; ok && st.Mode&unix.S_IFMT != want[i]; i++ {
+	for i := 0; ok && uint32(st.Mode)&unix.S_IFMT != want[i]; i++ {
 		if i+1 == len(want) {
 			return "is of another type"
 		}
@@ -70,7 +69,7 @@ func (c *treeChecker) entry(e Entry) string {
 }
 
 func (c *treeChecker) content(fd int, e Entry) string {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	f, err := readable(fd)
 	if err != nil {
 		return "cannot be read: " + err.Error()
 	}

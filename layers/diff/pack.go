@@ -174,7 +174,7 @@ func (p *packer) item(fd int, path string, it item, merged bool) error {
 		return nil
 	}
 	e := Entry{
-		Path: at, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
+		Path: at, Mode: uint32(st.Mode) & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
 		ModTime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec),
 	}
 	switch st.Mode & unix.S_IFMT {
@@ -197,11 +197,11 @@ func (p *packer) item(fd int, path string, it item, merged bool) error {
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			e.Type = tar.TypeBlock
 		}
-		e.Devmajor, e.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		e.Devmajor, e.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
 	default:
 		return nil // a socket is nothing without the process that listens
 	}
-	return p.file(fd, it.name, e, [2]uint64{st.Dev, st.Ino}, st.Nlink > 1, merged)
+	return p.file(fd, it.name, e, [2]uint64{uint64(st.Dev), st.Ino}, st.Nlink > 1, merged)
 }
 
 func (p *packer) dir(parent int, name string, e Entry, merged bool) error {

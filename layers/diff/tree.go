@@ -122,7 +122,7 @@ func (t *tree) dir(p string) (int, error) {
 	rest := strings.TrimPrefix(p[len(base):], "/")
 	own := -1
 	for name := range strings.SplitSeq(rest, "/") {
-		fd, err := unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(at, name, pathOnly|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if own >= 0 {
 			unix.Close(own)
 		}
@@ -315,11 +315,11 @@ func (t *tree) special(dir int, name string, e *Entry) error {
 		case tar.TypeSymlink:
 			return unix.Symlinkat(e.Linkname, dir, name)
 		case tar.TypeFifo:
-			return unix.Mknodat(dir, name, unix.S_IFIFO|e.Mode&0o777, 0)
+			return mknodat(dir, name, unix.S_IFIFO|e.Mode&0o777, 0)
 		case tar.TypeChar:
-			return unix.Mknodat(dir, name, unix.S_IFCHR|e.Mode&0o777, int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
+			return mknodat(dir, name, unix.S_IFCHR|e.Mode&0o777, int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
 		}
-		return unix.Mknodat(dir, name, unix.S_IFBLK|e.Mode&0o777, int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
+		return mknodat(dir, name, unix.S_IFBLK|e.Mode&0o777, int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
 	}
 	err := make()
 	if errors.Is(err, unix.EEXIST) {

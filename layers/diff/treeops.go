@@ -5,18 +5,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"unsafe"
 
 	"github.com/hodbuild/hod/layers/rootfs"
 	"golang.org/x/sys/unix"
 )
-
-func futimens(fd int, ts *[2]unix.Timespec) error {
-	if _, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(ts)), 0, 0, 0); errno != 0 {
-		return errno
-	}
-	return nil
-}
 
 func (t *tree) link(from, to string) error {
 	t.links = append(t.links, [2]string{from, to})
@@ -82,7 +74,7 @@ func (t *tree) whiteout(at string) error {
 	if err != nil {
 		return err
 	}
-	err = unix.Mknodat(fd, name, unix.S_IFCHR, 0)
+	err = mknodat(fd, name, unix.S_IFCHR, 0)
 	if errors.Is(err, unix.EPERM) {
 		return t.ownWhiteout(fd, name)
 	}

@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// PathOnly opens a file for nothing but to stand for it, where the system knows such.
+const PathOnly = unix.O_PATH
+
 // enter are the flags of a folder that is only walked through.
 const enter = unix.O_PATH | unix.O_DIRECTORY
 
@@ -66,6 +69,24 @@ func (r *Root) Readlink(path string) (string, error) {
 // Mknod makes a special file, mode with its type.
 func (r *Root) Mknod(path string, mode uint32, dev uint64) error {
 	return r.in("mknod", path, func(d int, n string) error { return unix.Mknodat(d, n, mode, int(dev)) })
+}
+
+// OpenBeneath opens a path below an open folder through no link at all; a link at its end is ELOOP too, unless flags are
+// PathOnly and O_NOFOLLOW. The path is relative and leads not up.
+func OpenBeneath(dir int, path string, flags int) (int, error) {
+	how := unix.OpenHow{
+		Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for {
+		fd, err := unix.Openat2(dir, path, &how)
+		switch err {
+		case unix.EINTR, unix.EAGAIN:
+			continue
+		case unix.ENOSYS:
+			return stepBeneath(dir, path, flags)
+		}
+		return fd, err
+	}
 }
 
 // renameNew moves a name where none is yet.

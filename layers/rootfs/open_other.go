@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// PathOnly opens a file for nothing but to stand for it, where the system knows such.
+const PathOnly = unix.O_RDONLY | unix.O_NONBLOCK
+
 // enter are the flags of a folder that is only walked through.
 const enter = unix.O_RDONLY | unix.O_DIRECTORY
 
@@ -56,6 +59,10 @@ func (r *Root) at(path string, follow bool, do func(dir int, name string) error)
 func (r *Root) Mknod(path string, mode uint32, dev uint64) error {
 	return &os.PathError{Op: "mknod", Path: path, Err: errors.ErrUnsupported}
 }
+
+// OpenBeneath opens a path below an open folder through no link at all; a link at its end is ELOOP too, unless flags are
+// PathOnly and O_NOFOLLOW. The path is relative and leads not up.
+func OpenBeneath(dir int, path string, flags int) (int, error) { return stepBeneath(dir, path, flags) }
 
 // renameNew moves a name where none is yet. Only our own names are moved here, into a folder that nobody else writes.
 func renameNew(olddir int, old string, dir int, name string) error {

@@ -66,6 +66,41 @@ func openWalk(root int, path string, flags int, mode uint32) (int, error) {
 	return unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 }
 
+// stepBeneath is OpenBeneath name by name.
+func stepBeneath(dir int, path string, flags int) (int, error) {
+	at, err := unix.Openat(dir, ".", enter|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	names := strings.Split(path, "/")
+	for i, name := range names {
+		how := enter
+		if i == len(names)-1 {
+			how = flags
+		}
+		if name == ".." {
+			unix.Close(at)
+			return -1, unix.EXDEV
+		}
+		next, err := unix.Openat(at, name, how|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err == unix.ENOTDIR && isLink(at, name) {
+			err = unix.ELOOP
+		}
+		unix.Close(at)
+		if err != nil {
+			return -1, err
+		}
+		at = next
+	}
+	return at, nil
+}
+
+func isLink(dir int, name string) bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
+}
+
 // trail is the folders from the root down to where a walk is, so that '..' goes back the way it came.
 type trail struct{ fds []int }
 

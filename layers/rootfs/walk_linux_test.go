@@ -27,8 +27,7 @@ func TestWalkEqualsTheKernel(t *testing.T) {
 		return p
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		top := t.TempDir()
-		root := filepath.Join(top, "root")
+		root := filepath.Join(t.TempDir(), "root")
 		if err := os.Mkdir(root, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -61,6 +60,17 @@ func TestWalkEqualsTheKernel(t *testing.T) {
 				got, gotErr := openWalk(int(r.dir.Fd()), path, flags, 0)
 				compareOpened(rt, fmt.Sprintf("%q with %#x", path, flags), want, got, wantErr, gotErr)
 			}
+			plain := filepath.Clean("./" + path)
+			if strings.HasPrefix(plain, "..") || strings.HasPrefix(plain, "/") {
+				continue
+			}
+			want, wantErr := OpenBeneath(int(r.dir.Fd()), plain, unix.O_PATH)
+			got, gotErr := stepBeneath(int(r.dir.Fd()), plain, unix.O_PATH)
+			if wantErr == unix.ELOOP && gotErr == nil { // O_PATH and O_NOFOLLOW give the link itself, which is no way out
+				unix.Close(got)
+				continue
+			}
+			compareOpened(rt, fmt.Sprintf("%q beneath", plain), want, got, wantErr, gotErr)
 		}
 	})
 }
