@@ -78,6 +78,8 @@ type Network struct {
 	ns     *os.File // nil: the host's
 	cancel func() error
 	host   bool
+	// resolver forwards to the host's; empty: those are reached directly.
+	resolver string
 }
 
 // Close takes the network away.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/network"
 )
 
@@ -125,8 +126,7 @@ func (s *execStreams) close() {
 const networkDir = "/run/hod/network"
 
 // Network makes the network that the commands of one build share: "none" (nil),
-// "host", or "default", a private one that reaches out. Without root there is no
-// private one: the commands get none, and Options.Warn is told.
+// "host", or "default", a private one that reaches out.
 func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
 	switch mode {
 	case "none":
@@ -137,11 +137,8 @@ func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
 	default:
 		return nil, fmt.Errorf("unknown network mode %q: none, host or default", mode)
 	}
-	if os.Geteuid() != 0 {
-		if r.o.Warn != nil {
-			r.o.Warn("a private network needs root: the steps run without a network; RUN --network=host gives them the host's")
-		}
-		return nil, nil
+	if userns.Here() != userns.Root {
+		return relayed()
 	}
 	bridge, err := network.Open(ctx, networkDir)
 	if err != nil {
@@ -156,6 +153,22 @@ func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
 		return nil, errors.Join(err, ns.Close())
 	}
 	return &Network{ns: ns, cancel: func() error { return errors.Join(end.Close(), ns.Close()) }}, nil
+}
+
+// relayed is the private network of who is not root.
+func relayed() (*Network, error) {
+	ns, err := network.NewNamespace()
+	if errors.Is(err, unix.EPERM) {
+		return nil, fmt.Errorf("%w: the kernel gives this user no namespace of their own; RUN --network=none or --network host does without", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	relay, err := network.NewRelay(ns, network.Options{})
+	if err != nil {
+		return nil, errors.Join(err, ns.Close())
+	}
+	return &Network{ns: ns, resolver: relay.Gateway.String(), cancel: func() error { return errors.Join(relay.Close(), ns.Close()) }}, nil
 }
 
 // networkFiles mounts /etc/hosts, and with a network /etc/resolv.conf, over the
@@ -178,7 +191,7 @@ func (c Command) networkFiles(s *specs.Spec, dir string) error {
 	}
 	files := map[string]string{"hosts": hosts}
 	if c.Network != nil {
-		files["resolv.conf"] = resolvers(c.Network.host)
+		files["resolv.conf"] = c.Network.resolvers()
 	}
 	names := make([]string, 0, 2)
 	for name := range files {
@@ -202,10 +215,15 @@ func (c Command) networkFiles(s *specs.Spec, dir string) error {
 
 // resolvers is the host's resolv.conf. In a network of its own a command does
 // not reach a resolver on the host's loopback, so the ones behind it are used.
-func resolvers(host bool) string {
+func (n *Network) resolvers() string {
 	text, _ := os.ReadFile("/etc/resolv.conf")
-	if host {
+	if n.host {
 		return string(text)
+	}
+	if n.resolver != "" {
+		c := parseResolv(string(text))
+		c.servers = []string{n.resolver}
+		return c.String()
 	}
 	if out, ok := withoutLoopback(string(text)); ok {
 		return out

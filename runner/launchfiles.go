@@ -25,7 +25,7 @@ func (l *launch) writeFiles() error {
 	if err := l.writeFile("hostname", l.o.Hostname+"\n"); err != nil {
 		return err
 	}
-	text, err := l.resolvConf()
+	text, err := l.resolvConf("")
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,9 @@ const upstreams = "/run/systemd/resolve/resolv.conf"
 
 // resolvConf is the host's file with the flags above it. In a network of its
 // own a container does not reach a resolver on the host's loopback, so those
-// are replaced by the resolvers behind them.
-func (l *launch) resolvConf() (string, error) {
+// are replaced by the resolvers behind them, or all by the one forwarder that
+// there is.
+func (l *launch) resolvConf(forwarder string) (string, error) {
 	text, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil && !missing(err) {
 		return "", fmt.Errorf("read resolv.conf: %w", err)
@@ -125,6 +126,9 @@ func (l *launch) resolvConf() (string, error) {
 			}
 		}
 		c.servers = slices.DeleteFunc(c.servers, isLoopback)
+	}
+	if forwarder != "" {
+		c.servers = []string{forwarder}
 	}
 	for _, s := range l.o.DNS {
 		if _, err := netip.ParseAddr(s); err != nil {

@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/network"
 )
 
@@ -22,6 +23,7 @@ func unplug(link string) { network.Unplug(link) }
 type connection struct {
 	state     NetworkState
 	endpoint  *network.Endpoint
+	relay     *network.Relay
 	publisher *network.Publisher
 }
 
@@ -32,6 +34,9 @@ func (n *connection) close() error {
 	}
 	if n.endpoint != nil {
 		errs = append(errs, n.endpoint.Close())
+	}
+	if n.relay != nil {
+		errs = append(errs, n.relay.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -120,6 +125,9 @@ func (l *launch) connectPrivate(ctx context.Context) error {
 		return err
 	}
 	defer ns.Close()
+	if userns.Here() != userns.Root {
+		return l.connectRelay(ns)
+	}
 	bridge, err := network.Open(ctx, filepath.Join(runDir, "network"))
 	if err != nil {
 		return err
@@ -134,15 +142,40 @@ func (l *launch) connectPrivate(ctx context.Context) error {
 	if err := l.writeHosts(e.IP); err != nil {
 		return err
 	}
-	return l.publish(e.IP)
+	return l.publish(e.IP, network.Direct)
 }
 
-func (l *launch) publish(to netip.Addr) error {
+// connectRelay is the private network of who is not root.
+func (l *launch) connectRelay(ns *os.File) error {
+	relay, err := network.NewRelay(ns, network.Options{IP: l.o.IP, MAC: l.o.MAC})
+	if err != nil {
+		return err
+	}
+	l.net.relay = relay
+	s := &l.net.state
+	s.IPv4, s.Gateway, s.MAC = relay.IP.String(), relay.Gateway.String(), relay.MAC
+	if relay.IP6.IsValid() {
+		s.IPv6 = relay.IP6.String()
+	}
+	if err := l.writeHosts(relay.IP.Addr()); err != nil {
+		return err
+	}
+	text, err := l.resolvConf(relay.Gateway.String())
+	if err != nil {
+		return err
+	}
+	if err := l.writeFile("resolv.conf", text); err != nil {
+		return err
+	}
+	return l.publish(relay.IP.Addr(), relay.Dial)
+}
+
+func (l *launch) publish(to netip.Addr, dial network.Dial) error {
 	var ports []network.Port
 	for _, p := range append(append([]PortMapping{}, l.o.Ports...), l.exposed()...) {
 		ports = append(ports, network.Port(p))
 	}
-	p, err := network.Publish(ports, to)
+	p, err := network.Publish(ports, to, dial)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package main_test
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -79,4 +81,23 @@ func owners(ts *testscript.TestScript, neg bool, args []string) {
 	}}, "able")
 	ts.Check(w.Close())
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
+}
+
+// serveNames is a resolver for which every name is 198.51.100.2: this program is started again as one.
+func serveNames(addr string) {
+	c, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	buf := make([]byte, 512)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil || n < 12 {
+			continue
+		}
+		answer := append(append([]byte{}, buf[:2]...), 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0)
+		answer = append(append(answer, buf[12:n]...), 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 198, 51, 100, 2)
+		c.WriteTo(answer, from)
+	}
 }

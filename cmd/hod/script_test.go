@@ -27,6 +27,9 @@ import (
 var hod string
 
 func TestMain(m *testing.M) {
+	if addr := os.Getenv("HOD_TEST_NAMES"); addr != "" {
+		serveNames(addr)
+	}
 	counted()
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "hod-script-")
@@ -77,6 +80,9 @@ func setup(e *testscript.Env) error {
 	}
 	e.Setenv("EXAMPLES", examples)
 	e.Setenv("NO_COLOR", "1")
+	if self, err := os.Executable(); err == nil {
+		e.Setenv("TESTBIN", self)
+	}
 	if cache, err := os.UserCacheDir(); err == nil { // the host's: compiling is not what is tested
 		e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
 	}

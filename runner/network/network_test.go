@@ -201,7 +201,7 @@ func TestPublishTCPAndUDP(t *testing.T) {
 		{Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 8081, ContainerPort: 80},
 		{Protocol: "tcp", HostIP: "::1", ContainerPort: 80},
 		{Protocol: "udp", ContainerPort: 53},
-	}, e.IP)
+	}, e.IP, Direct)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func TestPublishTCPAndUDP(t *testing.T) {
 	if got := talk(t, netip.AddrPortFrom(b.Gateway(), 8081).String()); strings.Contains(got, "hello") {
 		t.Errorf("published on 127.0.0.1 but answers on %s", b.Gateway())
 	}
-	if _, err := Publish([]Port{{Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 8081, ContainerPort: 80}}, e.IP); err == nil || !strings.Contains(err.Error(), "already allocated") {
+	if _, err := Publish([]Port{{Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 8081, ContainerPort: 80}}, e.IP, Direct); err == nil || !strings.Contains(err.Error(), "already allocated") {
 		t.Errorf("taken port: %v", err)
 	}
 	var server net.PacketConn

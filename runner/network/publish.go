@@ -27,7 +27,16 @@ type Port struct {
 type Publisher struct {
 	// Ports are those asked for, with the numbers chosen.
 	Ports   []Port
+	dial    Dial
 	closers []io.Closer
+}
+
+// Dial connects to a container.
+type Dial func(kind string, to netip.AddrPort) (net.Conn, error)
+
+// Direct is for containers whose addresses the host reaches.
+func Direct(kind string, to netip.AddrPort) (net.Conn, error) {
+	return net.DialTimeout(kind, to.String(), 10*time.Second)
 }
 
 // idle is how long an UDP exchange may rest before it is forgotten.
@@ -35,8 +44,8 @@ const idle = 90 * time.Second
 
 // Publish listens on all ports and forwards to the address to; if one is taken
 // nothing is left open.
-func Publish(ports []Port, to netip.Addr) (*Publisher, error) {
-	p := &Publisher{}
+func Publish(ports []Port, to netip.Addr, dial Dial) (*Publisher, error) {
+	p := &Publisher{dial: dial}
 	for _, port := range ports {
 		if err := p.listen(port, to); err != nil {
 			p.Close()
@@ -59,7 +68,7 @@ func (p *Publisher) Close() error {
 func (p *Publisher) listen(port Port, to netip.Addr) error {
 	target := netip.AddrPortFrom(to, port.ContainerPort)
 	for try := 0; ; try++ {
-		chosen, closer, err := listenOne(port, target)
+		chosen, closer, err := p.listenOne(port, target)
 		// With a free port for two families the second may be taken.
 		if err != nil && port.HostPort == 0 && try < 20 && errors.Is(err, unix.EADDRINUSE) {
 			continue
@@ -87,7 +96,7 @@ func plain(err error) error {
 	return err
 }
 
-func listenOne(port Port, target netip.AddrPort) (uint16, io.Closer, error) {
+func (p *Publisher) listenOne(port Port, target netip.AddrPort) (uint16, io.Closer, error) {
 	addr := net.JoinHostPort(port.HostIP, strconv.Itoa(int(port.HostPort)))
 	if port.Protocol == "udp" {
 		ua, err := net.ResolveUDPAddr("udp", addr)
@@ -98,18 +107,18 @@ func listenOne(port Port, target netip.AddrPort) (uint16, io.Closer, error) {
 		if err != nil {
 			return 0, nil, err
 		}
-		go serveUDP(conn, target)
+		go p.serveUDP(conn, target)
 		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), conn, nil
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return 0, nil, err
 	}
-	go serveTCP(l, target)
+	go p.serveTCP(l, target)
 	return l.Addr().(*net.TCPAddr).AddrPort().Port(), l, nil
 }
 
-func serveTCP(l net.Listener, target netip.AddrPort) {
+func (p *Publisher) serveTCP(l net.Listener, target netip.AddrPort) {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -120,47 +129,30 @@ func serveTCP(l net.Listener, target netip.AddrPort) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		go carry(conn.(*net.TCPConn), target)
+		go p.carry(conn.(*net.TCPConn), target)
 	}
 }
 
-// carry joins two connections, each direction ending by itself (a client may
-// close its side and still wait for the answer). On Linux io.Copy between
-// sockets is splice: no byte passes through this process.
-func carry(client *net.TCPConn, target netip.AddrPort) {
+func (p *Publisher) carry(client *net.TCPConn, target netip.AddrPort) {
 	defer client.Close()
-	d := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := d.Dial("tcp", target.String())
+	conn, err := p.dial("tcp", target)
 	if err != nil {
 		client.SetLinger(0)
 		return
 	}
-	server := conn.(*net.TCPConn)
-	defer server.Close()
-	var both sync.WaitGroup
-	half := func(to, from *net.TCPConn) {
-		if _, err := io.Copy(to, from); err != nil {
-			to.SetLinger(0)
-			to.Close()
-			return
-		}
-		to.CloseWrite()
-	}
-	both.Go(func() { half(server, client) })
-	both.Go(func() { half(client, server) })
-	both.Wait()
+	join(conn.(*net.TCPConn), client)
 }
 
 // serveUDP keeps one socket per client towards the container, so that answers
 // find their way back.
-func serveUDP(conn *net.UDPConn, target netip.AddrPort) {
+func (p *Publisher) serveUDP(conn *net.UDPConn, target netip.AddrPort) {
 	var mu sync.Mutex
-	peers := map[netip.AddrPort]*net.UDPConn{}
+	peers := map[netip.AddrPort]net.Conn{}
 	defer func() {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, p := range peers {
-			p.Close()
+		for _, peer := range peers {
+			peer.Close()
 		}
 	}()
 	buf := make([]byte, 64<<10)
@@ -175,7 +167,7 @@ func serveUDP(conn *net.UDPConn, target netip.AddrPort) {
 		mu.Lock()
 		peer := peers[from]
 		if peer == nil && len(peers) < 4096 {
-			if peer, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target)); err == nil {
+			if peer, err = p.dial("udp", target); err == nil {
 				peers[from] = peer
 				go func() {
 					answerUDP(conn, peer, from)
@@ -193,7 +185,7 @@ func serveUDP(conn *net.UDPConn, target netip.AddrPort) {
 	}
 }
 
-func answerUDP(conn, peer *net.UDPConn, to netip.AddrPort) {
+func answerUDP(conn *net.UDPConn, peer net.Conn, to netip.AddrPort) {
 	defer peer.Close()
 	buf := make([]byte, 64<<10)
 	for {
