@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,9 @@ import (
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/source"
 )
+
+// ErrNoRecipe says that a context has no recipe.
+var ErrNoRecipe = errors.New("there is no recipe")
 
 // input is the main context with the recipe in it.
 type input struct {
@@ -106,6 +110,9 @@ func (in *input) read(o Options, text []byte) error {
 		}
 		inside = name // beside the context's root
 		text, err = source.ReadFile(in.files, inside, dockerfile.MaxSize)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: no %s in %s", ErrNoRecipe, name, cmp.Or(o.Context, "the context"))
 	}
 	if err != nil {
 		return fmt.Errorf("read recipe: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -158,7 +159,16 @@ func dialError(host string, err error) error {
 	if errors.As(err, &te) {
 		return fmt.Errorf("registry %s: %w", host, &StatusError{Status: te.StatusCode, Method: "GET", URL: "/v2/", Detail: firstLine(te.Error())})
 	}
-	return fmt.Errorf("%w: %s: %w", ErrUnreachable, host, err)
+	return fmt.Errorf("%w: %s: %w", ErrUnreachable, host, reason(err))
+}
+
+// reason leaves out which request it was that failed, where every one would have.
+func reason(err error) error {
+	var request *url.Error
+	if !errors.As(err, &request) {
+		return err
+	}
+	return request.Err
 }
 
 func firstLine(s string) string {

@@ -27,21 +27,45 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Excerpt returns the line of the mistake with a caret under its first word, for a person to read; empty when the
-// mistake has no line.
+// Excerpt returns the line of the mistake with a caret under the word that it is about, for a person to read; empty
+// when the mistake has no line.
 func (e *Error) Excerpt() string {
 	if e.Line == 0 || e.Source == "" {
 		return ""
 	}
+	at, length := e.culprit()
+	under := strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return r
+		}
+		return ' '
+	}, clip(e.Source[:at]))
+	prefix := fmt.Sprintf("%5d | ", e.Line)
+	return prefix + clip(e.Source) + "\n" + strings.Repeat(" ", len(prefix)-2) + "| " + under + "^" +
+		strings.Repeat("~", min(length, 40)-min(length, 1)) + "\n"
+}
+
+// culprit is the word of the line that the message ends with, else the line's first.
+func (e *Error) culprit() (at, length int) {
+	message := e.Err.Error()
+	if i := strings.LastIndex(message, ": "); i >= 0 {
+		message = message[i+2:]
+	}
+	last, _, _ := strings.Cut(message, " ")
+	last = strings.Trim(last, "\"',()")
+	if i := strings.Index(e.Source, last); len(last) >= 3 && i >= 0 && i+len(last) <= maxExcerpt {
+		return i, len(last)
+	}
 	word := strings.TrimLeft(e.Source, " \t")
-	indent := e.Source[:len(e.Source)-len(word)]
+	at = len(e.Source) - len(word)
 	if i := strings.IndexAny(word, " \t"); i > 0 {
 		word = word[:i]
 	}
-	prefix := fmt.Sprintf("%5d | ", e.Line)
-	return prefix + clip(e.Source) + "\n" + strings.Repeat(" ", len(prefix)-2) + "| " + indent + "^" +
-		strings.Repeat("~", min(len(word), 40)-min(len(word), 1)) + "\n"
+	return min(at, maxExcerpt), len(word)
 }
+
+// maxExcerpt is how much of a line is printed.
+const maxExcerpt = 200
 
 // clip bounds what one line of a recipe may write on a terminal, and takes control characters out of it.
 func clip(s string) string {
@@ -51,8 +75,8 @@ func clip(s string) string {
 		}
 		return r
 	}, s)
-	if len(s) > 200 {
-		return s[:200] + "…"
+	if len(s) > maxExcerpt {
+		return s[:maxExcerpt] + "…"
 	}
 	return s
 }

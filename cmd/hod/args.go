@@ -15,6 +15,7 @@ type line struct {
 	cmd  *cli.Command // innermost command, nil for hod itself
 	path []string     // words that led to cmd
 	help bool
+	bare bool // nothing was typed but hod
 }
 
 // foreign lists the verbs whose arguments from the nth on belong to a program
@@ -40,6 +41,7 @@ func parseLine(app *cli.App, args []string) (line, error) {
 		return p.out, err
 	}
 	if p.out.cmd == nil || len(p.out.cmd.Subcommands) > 0 {
+		p.out.bare = p.out.cmd == nil && !p.out.help && len(p.words) == 0
 		p.out.help = true
 		return p.out, nil
 	}

@@ -22,15 +22,15 @@ type group struct {
 // groups is every verb, in the order of the help page.
 func groups() []group {
 	return []group{
+		{"Images", []verb{
+			{"build", buildCommand}, {"import", importCommand}, {"images", imagesCommand}, {"tag", tagCommand}, {"rmi", rmiCommand},
+			{"inspect", inspectCommand}, {"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"export", exportCommand},
+		}},
 		{"Containers", append([]verb{
 			{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"restart", restartCommand},
 			{"attach", attachCommand}, {"exec", execCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
 			{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"__monitor", monitorCommand}, {"spec", specCommand},
 		}, among(lifeVerbs, "stop", "kill", "pause", "unpause", "wait", "rm", "rename")...)},
-		{"Images", []verb{
-			{"build", buildCommand}, {"import", importCommand}, {"images", imagesCommand}, {"tag", tagCommand}, {"rmi", rmiCommand},
-			{"inspect", inspectCommand}, {"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"export", exportCommand},
-		}},
 		{"Registries", append([]verb{
 			{"pull", pullCommand}, {"push", pushCommand}, {"copy", copyCommand}, {"manifest", manifestCommand},
 			{"login", loginCommand}, {"logout", logoutCommand}, {"serve", serveCommand}, {"tags", tagsCommand},

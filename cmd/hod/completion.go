@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
 	"github.com/urfave/cli/v2"
 )
 
@@ -19,10 +21,10 @@ var completions = map[string]string{
   elif [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$(hod completion flags "$verb" 2>/dev/null)" -- "$cur"))
   else
-    COMPREPLY=($(compgen -f -W "$(hod images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null)" -- "$cur"))
+    COMPREPLY=($(compgen -W "$(hod completion names "$verb" 2>/dev/null)" -- "$cur"))
   fi
 }
-complete -o filenames -F _hod hod
+complete -o default -F _hod hod
 `,
 	"zsh": `#compdef hod
 _hod() {
@@ -33,15 +35,14 @@ _hod() {
   elif [[ $PREFIX == -* ]]; then
     compadd -- ${(f)"$(hod completion flags ${words[2]} 2>/dev/null)"}
   else
-    compadd -- ${(f)"$(hod images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null)"}
-    _files
+    compadd -- ${(f)"$(hod completion names ${words[2]} 2>/dev/null)"} || _files
   fi
 }
 compdef _hod hod
 `,
 	"fish": `complete -c hod -n __fish_use_subcommand -f -a "%s"
 complete -c hod -n "not __fish_use_subcommand; and string match -q -- '-*' (commandline -ct)" -f -a "(hod completion flags (commandline -opc)[2] 2>/dev/null)"
-complete -c hod -n "not __fish_use_subcommand" -a "(hod images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null)"
+complete -c hod -n "not __fish_use_subcommand" -a "(hod completion names (commandline -opc)[2] 2>/dev/null)"
 `,
 }
 
@@ -56,8 +57,11 @@ func completionCommand() *cli.Command {
 }
 
 func complete(c *cli.Context) error {
-	if c.NArg() == 2 && c.Args().First() == "flags" {
+	switch {
+	case c.NArg() == 2 && c.Args().First() == "flags":
 		return printFlagNames(c, c.Args().Get(1))
+	case c.NArg() == 2 && c.Args().First() == "names":
+		return printNames(c, c.Args().Get(1))
 	}
 	if err := arguments(c, 1, 1); err != nil {
 		return err
@@ -84,4 +88,43 @@ func printFlagNames(c *cli.Context, verb string) error {
 		}
 	}
 	return nil
+}
+
+// completed are the verbs that take names, of containers and of images.
+var completed = map[string]struct{ containers, images bool }{
+	"attach": {containers: true}, "commit": {containers: true}, "cp": {containers: true}, "diff": {containers: true}, "exec": {containers: true},
+	"kill": {containers: true}, "logs": {containers: true}, "pause": {containers: true}, "port": {containers: true}, "rename": {containers: true},
+	"restart": {containers: true}, "rm": {containers: true}, "start": {containers: true}, "stats": {containers: true}, "stop": {containers: true},
+	"top": {containers: true}, "unpause": {containers: true}, "update": {containers: true}, "wait": {containers: true},
+	"create": {images: true}, "history": {images: true}, "push": {images: true}, "rmi": {images: true}, "run": {images: true}, "save": {images: true},
+	"spec": {images: true}, "tag": {images: true}, "why": {images: true}, "copy": {images: true},
+	"export": {containers: true, images: true}, "inspect": {containers: true, images: true},
+}
+
+// printNames prints what a verb could be about.
+func printNames(c *cli.Context, verb string) error {
+	if completed[verb].containers {
+		err := withContainers(c, func(cs *runner.Containers) error {
+			list, err := cs.List(c.Context)
+			for _, e := range list {
+				fmt.Fprintln(c.App.Writer, e.Name)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !completed[verb].images {
+		return nil
+	}
+	return withStore(c, func(s *layers.Store) error {
+		list, err := s.References(c.Context)
+		for _, one := range list {
+			if n, perr := layers.ParseName(one.Name); perr == nil {
+				fmt.Fprintln(c.App.Writer, n.Familiar())
+			}
+		}
+		return err
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
 )
@@ -71,6 +72,7 @@ var hints = []struct {
 	hint string
 }{
 	{layers.ErrNotFound, "hod images lists what is here, hod pull NAME fetches"},
+	{builder.ErrNoRecipe, "-f FILE names the recipe; a context is the folder that COPY takes files from"},
 	{layers.ErrAmbiguous, "type more of the ID"},
 	{syscall.ENOSPC, "hod prune frees what nothing needs, hod df shows what takes the space"},
 	{syscall.EADDRINUSE, "choose another port, or stop what listens on this one"},

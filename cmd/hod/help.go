@@ -9,12 +9,52 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// printHelp prints the page of hod, or of the command that the line names.
+// printHelp prints the page of hod, or of the command that the line names. Who
+// types hod and nothing else gets the short one.
 func printHelp(w io.Writer, app *cli.App, l line) error {
-	if l.cmd == nil {
+	switch {
+	case l.bare:
+		return printFirst(w)
+	case l.cmd == nil:
 		return printOverview(w, app)
 	}
 	return printCommand(w, l)
+}
+
+// first are the commands that somebody types first.
+const first = `hod builds, carries and runs OCI images, with no daemon.
+
+  hod build -t app .           build the Dockerfile in this folder
+  hod run --rm -it app         run it
+  hod run -d -p 8080:80 app    run it in the background, with a published port
+  hod ps, hod logs NAME        what runs, and what it says
+  hod tag app HOST/app         name it for a registry
+  hod push HOST/app            send it there
+  hod serve                    be a registry
+
+`
+
+// printFirst prints what to begin with, and every verb by name.
+func printFirst(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, first)
+	for _, g := range groups() {
+		var names []string
+		for _, v := range g.verbs {
+			if c := v.make(); !c.Hidden {
+				names = append(names, c.Name)
+			}
+		}
+		for i := 0; i < len(names); i += 9 {
+			title := ""
+			if i == 0 {
+				title = g.title
+			}
+			fmt.Fprintf(t, "%s\t%s\n", title, strings.Join(names[i:min(i+9, len(names))], " "))
+		}
+	}
+	fmt.Fprint(t, "\nhod help tells what each does, hod help VERB its flags.\n")
+	return t.Flush()
 }
 
 func printOverview(w io.Writer, app *cli.App) error {

@@ -62,10 +62,19 @@ func importFiles(c *cli.Context) error {
 	})
 }
 
-// reopenable gives a file that can be read twice; standard input is put aside.
+// reopenable gives a file that can be read twice; what comes only once, as
+// standard input and pipes do, is put aside.
 func reopenable(name string, stdin io.Reader) (open func() (io.ReadCloser, error), done func(), err error) {
 	if name != "-" {
-		return func() (io.ReadCloser, error) { return os.Open(name) }, func() {}, nil
+		if st, err := os.Stat(name); err != nil || st.Mode().IsRegular() {
+			return func() (io.ReadCloser, error) { return os.Open(name) }, func() {}, err
+		}
+		pipe, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer pipe.Close()
+		stdin = pipe
 	}
 	f, err := os.CreateTemp("", "hod-import-")
 	if err != nil {
@@ -75,7 +84,7 @@ func reopenable(name string, stdin io.Reader) (open func() (io.ReadCloser, error
 	size, err := io.Copy(f, stdin)
 	if err != nil {
 		f.Close()
-		return nil, nil, fmt.Errorf("read standard input: %w", err)
+		return nil, nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return func() (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(f, 0, size)), nil

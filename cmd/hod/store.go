@@ -45,10 +45,22 @@ func arguments(c *cli.Context, least, most int) error {
 	if n >= least && (most < 0 || n <= most) {
 		return nil
 	}
-	return &hintError{
-		err:  fmt.Errorf("%w: %s got %d arguments", errUsage, c.Command.Name, n),
-		hint: fmt.Sprintf("hod %s %s", c.Command.Name, c.Command.ArgsUsage),
+	usage := strings.TrimRight(c.Command.Name+" "+c.Command.ArgsUsage, " ")
+	if n < least {
+		return withHint(fmt.Errorf("%w: hod %s needs %s, got %d", errUsage, c.Command.Name, argumentCount(least), n), "hod "+usage)
 	}
+	return withHint(fmt.Errorf("%w: hod %s takes %s, got %d: %q is one too many", errUsage, c.Command.Name, argumentCount(most), n, c.Args().Get(most)),
+		"hod "+usage)
+}
+
+func argumentCount(n int) string {
+	switch n {
+	case 0:
+		return "no argument"
+	case 1:
+		return "1 argument"
+	}
+	return fmt.Sprintf("%d arguments", n)
 }
 
 // parsePlatform reads os/architecture[/variant]; empty is nil.

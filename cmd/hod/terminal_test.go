@@ -29,7 +29,7 @@ func newScreen(t *testing.T, columns, lines string, env ...string) *screen {
 	dir := t.TempDir()
 	s := &screen{t, filepath.Join(dir, "tmux")}
 	rc := filepath.Join(dir, "rc")
-	text := "PS1='ready> '; cd " + dir + "; export HOD_ROOT=" + dir + "/store PATH=" + filepath.Dir(hod) + ":$PATH"
+	text := "PS1='ready> '; cd " + dir + "; export HISTFILE=/dev/null HOD_ROOT=" + dir + "/store PATH=" + filepath.Dir(hod) + ":$PATH"
 	for _, e := range env {
 		text += "; export " + e
 	}
@@ -143,5 +143,42 @@ ready>`)
 		if want := env == "NO_COLOR="; colours != want {
 			t.Errorf("%s: colours are there: %v\n%s", env, colours, s.shows())
 		}
+	}
+}
+
+// TestCompletion presses the tabulator in real shells.
+func TestCompletion(t *testing.T) {
+	for shell, start := range map[string]string{
+		"bash": "exec bash --noprofile --norc",
+		"zsh":  "exec zsh -f",
+		"fish": "exec fish --no-config",
+	} {
+		t.Run(shell, func(t *testing.T) {
+			if _, err := exec.LookPath(shell); err != nil {
+				t.Skipf("there is no %s", shell)
+			}
+			s := newScreen(t, "80", "20", "XDG_DATA_HOME=$PWD HOME=$PWD TERM=screen")
+			s.types(start, "Enter")
+			if shell == "zsh" {
+				s.types("autoload -U compinit && compinit -u", "Enter")
+			}
+			if shell == "fish" {
+				s.types("hod completion fish | source; echo set", "Enter")
+			} else {
+				s.types("source <(hod completion "+shell+"); echo set", "Enter")
+			}
+			s.await(`(?m)^set\s*$`)
+			for typed, want := range map[string]string{
+				"hod versi":              `hod version`,
+				"hod build --no-cache-f": `hod build --no-cache-filter`,
+				"hod rmi ba":             `hod rmi base:latest`,
+				"hod tag ba":             `hod tag base:latest`,
+			} {
+				s.types("C-u")
+				s.types(typed)
+				s.types("Tab")
+				s.await(want)
+			}
+		})
 	}
 }

@@ -41,6 +41,8 @@ func registryHint(err error, n layers.Name) error {
 		return withHint(err, "hod login "+n.Registry)
 	case errors.As(err, &status) && status.Status == http.StatusNotFound:
 		return withHint(err, "hod tags "+n.FamiliarRepository()+" lists what is there")
+	case errors.Is(err, registry.ErrUnreachable) && n.Registry == layers.DefaultRegistry:
+		return withHint(err, "hod images lists what is here; build, load and import bring images without a registry")
 	case errors.Is(err, registry.ErrUnreachable):
 		return withHint(err, "check the host's name and port; --plain-http "+n.Registry+" speaks to it without TLS")
 	case errors.Is(err, os.ErrDeadlineExceeded):
