@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hodbuild/hod/layers"
@@ -70,7 +71,8 @@ func complete(c *cli.Context) error {
 	if !ok {
 		return withHint(fmt.Errorf("no completion for %q", c.Args().First()), "there are bash, zsh and fish")
 	}
-	_, err := fmt.Fprintf(c.App.Writer, script, strings.Join(verbNames(), " "))
+	verbs := slices.DeleteFunc(verbNames(), func(v string) bool { return strings.HasPrefix(v, "__") })
+	_, err := fmt.Fprintf(c.App.Writer, script, strings.Join(verbs, " "))
 	return err
 }
 
