@@ -17,7 +17,7 @@ type span struct {
 // The journal is written again after so many bytes, or so much time: no more is
 // lost when the process dies.
 const (
-	journalBytes = 4 << 20
+	journalBytes = 1 << 20
 	journalTime  = 100 * time.Millisecond
 )
 
