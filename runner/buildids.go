@@ -1,8 +1,8 @@
+//go:build linux
+
 package runner
 
 import (
-	"os"
-
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/userns"
 )
@@ -13,13 +13,6 @@ const (
 	idHighFirst = 1 << 31
 	idHighCount = 1 << 30
 )
-
-// IDs are the users and groups that one command of a build runs as, seen from
-// outside of its user namespace. Without ranges it runs as it is.
-type IDs struct {
-	UIDs, GIDs []layers.IDRange
-	lease      *os.File
-}
 
 // IDs takes a range for a command of a build, as root; any other user's command
 // gets a namespace of that user's (see Exec). Close gives it back.
@@ -36,14 +29,6 @@ func (r *Runner) IDs() (*IDs, error) {
 		{Inside: idCount, Outside: idHighFirst, Count: idHighCount},
 	}
 	return &IDs{UIDs: ranges, GIDs: ranges, lease: lease}, nil
-}
-
-// Close gives the range back.
-func (i *IDs) Close() error {
-	if i == nil || i.lease == nil {
-		return nil
-	}
-	return i.lease.Close()
 }
 
 // Owner is who a user and a group of the command are outside.

@@ -89,3 +89,18 @@ func (n *Network) Close() error {
 	}
 	return n.cancel()
 }
+
+// IDs are the users and groups that one command of a build runs as, seen from
+// outside of its user namespace. Without ranges it runs as it is.
+type IDs struct {
+	UIDs, GIDs []layers.IDRange
+	lease      *os.File
+}
+
+// Close gives the range back.
+func (i *IDs) Close() error {
+	if i == nil || i.lease == nil {
+		return nil
+	}
+	return i.lease.Close()
+}

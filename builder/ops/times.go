@@ -17,6 +17,7 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/lockfile"
+	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -280,12 +281,12 @@ func (o *ordering) touch(ctx context.Context) ([]record, error) {
 // apart.
 func (o *ordering) tick() (uint64, error) {
 	var first, now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &first); err != nil {
+	if err := unix.ClockGettime(fileClock, &first); err != nil {
 		return 0, err
 	}
 	for now = first; o.fresh && now == first; {
 		time.Sleep(time.Millisecond / 2)
-		if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil {
+		if err := unix.ClockGettime(fileClock, &now); err != nil {
 			return 0, err
 		}
 	}
@@ -330,13 +331,12 @@ func (d *toucher) touch(tree, name string, at unix.Timespec) error {
 func (d *toucher) open(tree, dir string) error {
 	d.close()
 	d.tree, d.dir = tree, dir
-	root, err := unix.Open(tree, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	root, err := unix.Open(tree, rootfs.PathOnly|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(root)
-	fd, err := unix.Openat2(root, "./"+dir, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+	fd, err := rootfs.OpenBeneath(root, "./"+dir, rootfs.PathOnly|unix.O_DIRECTORY)
 	if err == unix.ELOOP || err == unix.ENOENT || err == unix.ENOTDIR {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hodbuild/hod/layers/rootfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +26,7 @@ type Folder struct {
 
 // OpenFolder opens a local folder; [Filter] puts an ignore file over it. The caller closes it.
 func OpenFolder(dir string) (*Folder, error) {
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(dir, rootfs.PathOnly|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
@@ -38,10 +39,10 @@ func (f *Folder) Close() error { return f.dir.Close() }
 // Lstat describes one entry, see [Files].
 func (f *Folder) Lstat(p string) (Entry, error) {
 	if p == "" {
-		return f.statAt(int(f.dir.Fd()), "", "")
+		return f.statAt(int(f.dir.Fd()), ".", "")
 	}
 	dir, base := path.Split(p)
-	fd, err := f.openat(path.Clean("./"+dir), unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := f.openat(path.Clean("./"+dir), rootfs.PathOnly|unix.O_DIRECTORY)
 	if err != nil {
 		if err == unix.ENOTDIR || err == unix.ELOOP {
 			err = fs.ErrNotExist
@@ -97,27 +98,14 @@ func (f *Folder) open(p string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), p), nil
 }
 
-func (f *Folder) openat(p string, flags uint64) (int, error) {
-	how := unix.OpenHow{
-		Flags:   flags | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	for {
-		fd, err := unix.Openat2(int(f.dir.Fd()), p, &how)
-		if err != unix.EINTR && err != unix.EAGAIN {
-			return fd, err
-		}
-	}
+func (f *Folder) openat(p string, flags int) (int, error) {
+	return rootfs.OpenBeneath(int(f.dir.Fd()), p, flags)
 }
 
-// statAt makes an entry of the name base in the folder fd; an empty base is fd itself.
+// statAt makes an entry of the name base in the folder fd.
 func (f *Folder) statAt(fd int, base, p string) (Entry, error) {
 	var st unix.Stat_t
-	flags := unix.AT_SYMLINK_NOFOLLOW
-	if base == "" {
-		flags |= unix.AT_EMPTY_PATH
-	}
-	if err := unix.Fstatat(fd, base, &st, flags); err != nil {
+	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return Entry{}, &fs.PathError{Op: "stat", Path: p, Err: err}
 	}
 	e := entryOf(&st, p)
@@ -132,12 +120,12 @@ func (f *Folder) statAt(fd int, base, p string) (Entry, error) {
 }
 
 func entryOf(st *unix.Stat_t, p string) Entry {
-	e := Entry{Path: p, Mode: st.Mode & 0o7777, ModTime: time.Unix(st.Mtim.Unix())}
+	e := Entry{Path: p, Mode: uint32(st.Mode) & 0o7777, ModTime: time.Unix(st.Mtim.Unix())}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.Type, e.Size, e.stat = tar.TypeReg, st.Size, idOf(st)
 		if st.Nlink > 1 {
-			e.Inode = strconv.FormatUint(st.Dev, 36) + ":" + strconv.FormatUint(st.Ino, 36)
+			e.Inode = strconv.FormatUint(uint64(st.Dev), 36) + ":" + strconv.FormatUint(st.Ino, 36)
 		}
 	case unix.S_IFDIR:
 		e.Type = tar.TypeDir
