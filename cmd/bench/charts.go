@@ -53,7 +53,60 @@ func (r *report) charts(dir string) error {
 			return err
 		}
 	}
-	return nil
+	return os.WriteFile(filepath.Join(dir, "glance.svg"), []byte(r.glance().SVG()), 0o644)
+}
+
+// glances are the cells of the one picture of all, with their headings.
+var glances = []struct {
+	title string
+	cells [][2]string
+}{
+	{"Build", [][2]string{
+		{"w1/cold", "one file, cold"}, {"w1/cached", "one file, cached"}, {"w2/cold", "20 × RUN, cold"}, {"w2/cached", "20 × RUN, cached"},
+		{"w3/cold", "40 000 files, cold"}, {"w3/cached", "40 000 files, cached"}, {"w3/push", "40 000 files, pushed"},
+		{"w4/cold", "512 MiB, cold"}, {"w4/push", "512 MiB, pushed"}, {"w5/cold", "4 × 2 s in stages"},
+	}},
+	{"Move", [][2]string{
+		{"d1/debian", "pull Debian"}, {"d2/debian", "pull and run Debian"}, {"d2/w3", "… 40 000 files"}, {"d2/w4", "… 512 MiB"},
+		{"d3/w4", "push 512 MiB"}, {"d4/w4", "push it again"}, {"d5/w4", "copy it"},
+	}},
+	{"Run", [][2]string{{"s1", "true, no network"}, {"s2", "true, private network"}, {"s3", "50 side by side"}, {"s4", "exec"}}},
+}
+
+// glance is hod's time in each cell as a multiple of the fastest other tool's.
+func (r *report) glance() chart.Chart {
+	c := chart.Chart{
+		Title: "hod's time, as a multiple of the fastest other tool's (shorter is faster)",
+		Note:  "Dashed line: the fastest other tool, named behind the bar. Bars end at 2.", Line: 1,
+	}
+	for _, g := range glances {
+		group := chart.Group{Title: g.title}
+		for _, cell := range g.cells {
+			hod, peer := r.best(cell[0])
+			if hod != nil && peer != nil {
+				text := ratio(hod.ToPeer) + " " + peer.Peer
+				group.Bars = append(group.Bars, chart.Bar{Name: cell[1], Value: min(2, hod.ToPeer), Text: text, Ours: true})
+			}
+		}
+		if len(group.Bars) > 0 {
+			c.Groups = append(c.Groups, group)
+		}
+	}
+	return c
+}
+
+// best gives hod's row of a cell and the fastest other tool's; nil where none.
+func (r *report) best(cell string) (hod, peer *row) {
+	for _, row := range r.of(cell) {
+		switch {
+		case row.Trouble != "" || row.Peer == floorName:
+		case row.Peer == "hod":
+			hod = row
+		case peer == nil || row.Median < peer.Median:
+			peer = row
+		}
+	}
+	return hod, peer
 }
 
 // bars of a cell, the fastest first and the floor last.

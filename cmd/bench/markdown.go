@@ -59,16 +59,7 @@ func (r *report) summary(b *strings.Builder) {
 			continue
 		}
 		last = row.Cell
-		var hod, peer *result
-		for _, other := range r.of(row.Cell) {
-			switch {
-			case other.Trouble != "" || other.Peer == floorName:
-			case other.Peer == "hod":
-				hod = other
-			case peer == nil || other.Median < peer.Median:
-				peer = other
-			}
-		}
+		hod, peer := r.best(row.Cell)
 		if hod == nil {
 			continue
 		}
@@ -79,8 +70,6 @@ func (r *report) summary(b *strings.Builder) {
 		fmt.Fprintf(b, "| %s %s | %s | %s | %s | %s |\n", hod.Cell, hod.About, seconds(hod.Median), beside, ratio(hod.ToPeer), ratio(hod.ToFloor))
 	}
 }
-
-type result = row
 
 func (w *row) markdown() string {
 	if w.Trouble != "" {

@@ -10,9 +10,11 @@
 package bed
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -85,7 +87,9 @@ func Enter() (folder string, code int, err error) {
 		return "", 1, err
 	}
 	defer os.RemoveAll(folder)
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...) // killed, and all in it, by ctrl-C
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), inside+"="+folder)
 	cmd.SysProcAttr = &syscall.SysProcAttr{

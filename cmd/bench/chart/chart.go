@@ -28,6 +28,7 @@ type Group struct {
 type Chart struct {
 	Title, Note string
 	Groups      []Group
+	Line        float64 // a value that is marked through all groups; 0: none
 }
 
 // Measures of the drawing, in its own pixels.
@@ -44,7 +45,7 @@ const style = `<style>
 .t{font:600 15px system-ui,sans-serif;fill:#1f2328}.g{font:600 12px system-ui,sans-serif;fill:#1f2328}
 .n{font:12px system-ui,sans-serif;fill:#59636e}.v{font:12px ui-monospace,monospace;fill:#59636e}
 .o{font-weight:600;fill:#1f2328}.b{fill:#afb8c1}.us{fill:#c2410c}.f{fill:none;stroke:#8b949e;stroke-dasharray:3 2}
-.x{stroke:#d1d9e0}
+.x{stroke:#d1d9e0}.l{stroke:#8b949e;stroke-dasharray:4 3}
 @media (prefers-color-scheme:dark){.t,.g,.o{fill:#e6edf3}.n,.v{fill:#9198a1}.b{fill:#4b535d}.us{fill:#fb923c}.x{stroke:#3d444d}}
 </style>
 `
@@ -72,6 +73,10 @@ func (c Chart) SVG() string {
 		}
 		y += 4
 	}
+	if c.Line > 0 {
+		x := left + c.Line*scale
+		fmt.Fprintf(&b, "<path class=\"l\" d=\"M%.1f 34V%d\"/>\n", x, y)
+	}
 	if c.Note != "" {
 		fmt.Fprintf(&b, "<text class=\"n\" x=\"0\" y=\"%d\">%s</text>\n", y+18, html.EscapeString(c.Note))
 	}
@@ -87,6 +92,7 @@ func (c Chart) scale() float64 {
 			most = max(most, bar.Value)
 		}
 	}
+	most = max(most, c.Line)
 	if most == 0 {
 		return 0
 	}
