@@ -187,8 +187,8 @@ func TestTreesOnChains(t *testing.T) {
 	if err := s.EnsureTree(ctx, chain, 1); err != nil {
 		t.Fatal(err)
 	}
-	path, err := s.treeOf(ctx, chain, 1)
-	if err != nil || !strings.Contains(path, treeKey(chain).Encoded()) {
+	path, err := s.treeOf(ctx, chain, 1, chain.ID())
+	if err != nil || !strings.Contains(path, treeKey(chain.ID()).Encoded()) {
 		t.Fatalf("%q, %v", path, err)
 	}
 	if b, err := os.ReadFile(filepath.Join(path, "d/h")); err != nil || string(b) != "1" {

@@ -23,11 +23,20 @@ func (c Chain) ID() digest.Digest {
 	if len(c) == 0 {
 		return digest.Canonical.FromString("")
 	}
-	id := c[0]
-	for _, d := range c[1:] {
-		id = digest.Canonical.FromString(string(id) + " " + string(d))
+	ids := c.ids()
+	return ids[len(ids)-1]
+}
+
+// ids are the chain IDs of the chain up to each of its layers.
+func (c Chain) ids() []digest.Digest {
+	ids := make([]digest.Digest, len(c))
+	for i, d := range c {
+		ids[i] = d
+		if i > 0 {
+			ids[i] = digest.Canonical.FromString(string(ids[i-1]) + " " + string(d))
+		}
 	}
-	return id
+	return ids
 }
 
 // LayerInfo tells what the store has of a layer.

@@ -59,11 +59,11 @@ func (m *marks) reachImage(id digest.Digest) error {
 	raw, err := m.s.peek(id)
 	if err == nil {
 		_, chain, perr := parseConfig(raw)
-		for i, d := range chain {
-			if err := m.reach(d, string(id)); err != nil {
+		for i, below := range chain.ids() {
+			if err := m.reach(chain[i], string(id)); err != nil {
 				return err
 			}
-			for _, key := range treeForms(d, treeKey(chain[:i+1])) {
+			for _, key := range treeForms(chain[i], treeKey(below)) {
 				m.add(key, string(id))
 			}
 		}
@@ -300,7 +300,8 @@ func (s *Store) readLease(id string) (leaseFile, error) {
 	return l, lines.Err()
 }
 
-// treeKey names the tree of a layer that depends on the chain below it.
-func treeKey(c Chain) digest.Digest {
-	return digest.Canonical.FromString("tree on chain " + string(c.ID()))
+// treeKey names the tree of a layer that depends on the chain below it, by the
+// ID of the chain up to it.
+func treeKey(id digest.Digest) digest.Digest {
+	return digest.Canonical.FromString("tree on chain " + string(id))
 }

@@ -39,6 +39,7 @@ type Snapshot struct {
 	chain Chain
 	mount rootfs.Mount
 	trees []string
+	view  *diff.View // of chain; made when it is first asked for
 	dir   string
 	own   bool // dir is ours
 	// copied says that the kernel refused an overlay: the top is the whole tree, and stamps tells what is as it was.
@@ -61,8 +62,8 @@ func (s *Store) Mount(ctx context.Context, chain Chain, o MountOptions) (*Snapsh
 // folders, the uppermost first. They are held until the store is closed.
 func (s *Store) Trees(ctx context.Context, chain Chain) ([]string, error) {
 	trees := make([]string, len(chain))
-	for i := range chain {
-		dir, err := s.treeOf(ctx, chain, i)
+	for i, id := range chain.ids() {
+		dir, err := s.treeOf(ctx, chain, i, id)
 		if err != nil {
 			return nil, fmt.Errorf("unpack layer %s: %w", chain[i], err)
 		}
@@ -170,7 +171,12 @@ func (n *Snapshot) Upper() string { return n.mount.Upper }
 func (n *Snapshot) Chain() Chain { return n.chain }
 
 // View shows the chain without its top.
-func (n *Snapshot) View(ctx context.Context) (*diff.View, error) { return n.s.View(ctx, n.chain) }
+func (n *Snapshot) View(ctx context.Context) (v *diff.View, err error) {
+	if n.view == nil {
+		n.view, err = n.s.View(ctx, n.chain)
+	}
+	return n.view, err
+}
 
 // Commit makes a layer of what was written; nobody writes any more. The layer is
 // durable once PutImage names it; a top with no change is the empty layer. A top

@@ -97,12 +97,13 @@ type writeBehind struct {
 	free chan []byte
 	done sync.WaitGroup
 	cur  []byte
+	next int        // bytes of the next block: the first is small, for what is small
 	mu   sync.Mutex // guards err
 	err  error
 }
 
 func newWriteBehind(w io.Writer) *writeBehind {
-	b := &writeBehind{full: make(chan []byte, overlapBlocks), free: make(chan []byte, overlapBlocks)}
+	b := &writeBehind{full: make(chan []byte, overlapBlocks), free: make(chan []byte, overlapBlocks), next: 16 << 10}
 	for range overlapBlocks {
 		b.free <- nil
 	}
@@ -133,7 +134,8 @@ func (b *writeBehind) Write(p []byte) (int, error) {
 	for len(p) > 0 {
 		if b.cur == nil {
 			if b.cur = <-b.free; b.cur == nil {
-				b.cur = make([]byte, 0, overlapBlock)
+				b.cur = make([]byte, 0, b.next)
+				b.next = overlapBlock
 			}
 		}
 		n := min(len(p), cap(b.cur)-len(b.cur))

@@ -53,6 +53,8 @@ type Store struct {
 	o      Options
 	bootID func() (string, error) // once
 
+	indexes indexCache
+
 	mu    sync.Mutex // guards lease
 	lease *Lease     // of this Store; made when it is first needed
 }

@@ -23,7 +23,7 @@ func TestTreeTimesOrder(t *testing.T) {
 	ours := testLayerOf(t, s, emptyTar("source"))
 	theirs := testLayerOf(t, s, tarOf(t, "old=1"))
 	see := func(chain Chain, name string) time.Time {
-		path, err := s.treeOf(ctx, chain, 0)
+		path, err := s.treeOf(ctx, chain, 0, chain[:1].ID())
 		if err != nil {
 			t.Fatal(err)
 		}

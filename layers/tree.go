@@ -90,16 +90,16 @@ func encodeIndex(x *diff.Index) ([]byte, error) {
 
 // EnsureTree makes the tree of the layer chain[i] on the layers below it.
 func (s *Store) EnsureTree(ctx context.Context, chain Chain, i int) error {
-	_, err := s.treeOf(ctx, chain, i)
+	_, err := s.treeOf(ctx, chain, i, chain[:i+1].ID())
 	if err != nil {
 		return fmt.Errorf("unpack layer %s: %w", chain[i], err)
 	}
 	return nil
 }
 
-// treeOf finds or makes a tree and tells its folder.
-func (s *Store) treeOf(ctx context.Context, chain Chain, i int) (string, error) {
-	keys := treeForms(chain[i], treeKey(chain[:i+1]))
+// treeOf finds or makes a tree and tells its folder; id is that of the chain up to it.
+func (s *Store) treeOf(ctx context.Context, chain Chain, i int, id digest.Digest) (string, error) {
+	keys := treeForms(chain[i], treeKey(id))
 	if err := s.hold(keys...); err != nil {
 		return "", err
 	}
@@ -127,7 +127,7 @@ func (s *Store) makeTree(ctx context.Context, chain Chain, i int) (digest.Digest
 	var below *diff.View
 	key := chain[i]
 	if !x.SelfContained {
-		key = treeKey(chain[:i+1])
+		key = treeKey(chain[:i+1].ID())
 		if below, err = s.View(ctx, chain[:i]); err != nil {
 			return "", err
 		}
@@ -158,7 +158,11 @@ func (s *Store) makeTree(ctx context.Context, chain Chain, i int) (digest.Digest
 
 // Index gives the names, metadata and file digests of a layer. It is made while
 // the layer streams in, or else now, and lies beside the layer.
+// It is shared: nobody changes it.
 func (s *Store) Index(ctx context.Context, diffID digest.Digest) (*diff.Index, error) {
+	if x := s.indexes.get(diffID); x != nil && s.hold(diffID) == nil {
+		return x, nil
+	}
 	x, err := s.readIndex(diffID)
 	if errors.Is(err, ErrNotFound) {
 		x, err = s.makeIndex(ctx, diffID)
@@ -166,6 +170,7 @@ func (s *Store) Index(ctx context.Context, diffID digest.Digest) (*diff.Index, e
 	if err != nil {
 		return nil, fmt.Errorf("index of layer %s: %w", diffID, err)
 	}
+	s.indexes.put(diffID, x)
 	return x, nil
 }
 

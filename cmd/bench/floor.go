@@ -65,7 +65,7 @@ const (
 	pullFloor = `fetch $image`
 	runFloor  = `fetch $image; mkdir root; for b in $(blobs $image); do gzip -t $b 2>/dev/null && tar -C root -xzf $b; done; floor 1`
 	pushFloor = `for b in $(blobs $image); do send "$IMAGES/image-$image/blobs/sha256/$b" $b; done`
-	askFloor  = `curl -sf http://$from/v2/$image/manifests/1 >/dev/null`
+	askFloor  = `curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' http://$from/v2/$image/manifests/1 >/dev/null`
 )
 
 // makeFloor compiles the container's floor and makes what it starts in.

@@ -79,8 +79,11 @@ type Writer struct {
 
 // NewWriter starts a tar.
 func NewWriter(w io.Writer, o PackOptions) *Writer {
-	return &Writer{w: w, o: o, buf: make([]byte, 256<<10)}
+	return &Writer{w: w, o: o, buf: make([]byte, 16<<10)}
 }
+
+// longest is what the buffer grows to: a file that fits is written at once.
+const longest = 256 << 10
 
 // WriteEntry appends an entry. A regular file's content is exactly e.Size bytes; all others have none.
 func (p *Writer) WriteEntry(e Entry, content io.Reader) error {
@@ -121,7 +124,7 @@ func (p *Writer) entry(e Entry, content io.Reader) error {
 	switch {
 	case e.Type != tar.TypeReg:
 		err = p.write(head)
-	case int64(len(head))+e.Size+512 <= int64(len(p.buf)):
+	case int64(len(head))+e.Size+512 <= longest:
 		err = p.small(&e, head, content)
 	default:
 		if err = p.write(head); err == nil {
@@ -135,6 +138,9 @@ func (p *Writer) entry(e Entry, content io.Reader) error {
 // small writes header and content, which fit into the buffer, at once.
 func (p *Writer) small(e *Entry, head []byte, r io.Reader) error {
 	end := len(head) + int(e.Size)
+	if end+512 > len(p.buf) {
+		p.buf = append(make([]byte, 0, longest), head...)[:longest]
+	}
 	body := p.buf[len(head):end]
 	if e.Size > 0 {
 		if r == nil {
@@ -161,6 +167,9 @@ func ended(err error, n, size int64) error {
 func (p *Writer) content(e *Entry, r io.Reader) error {
 	if e.Size > 0 {
 		e.Offset = p.n
+	}
+	if len(p.buf) < longest {
+		p.buf = make([]byte, longest)
 	}
 	sum := sha256.New()
 	if e.Size > 0 {
