@@ -1,0 +1,140 @@
+//go:build linux && amd64
+
+package main_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// probeImage imports an image of nothing but the probe into a store.
+func probeImage(t *testing.T, dir string, as func(*exec.Cmd)) {
+	t.Helper()
+	probe := filepath.Join(dir, "probe")
+	build := exec.Command("go", "build", "-o", probe, ".")
+	build.Dir = "testdata/probe"
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build probe: %v\n%s", err, out)
+	}
+	program, err := os.ReadFile(probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "probe", Mode: 0o755, Size: int64(len(program))})
+	w.Write(program)
+	w.Close()
+	archive := filepath.Join(dir, "probe.tar")
+	if err := os.WriteFile(archive, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(hod, "import", archive, "probe")
+	as(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("import: %v\n%s", err, out)
+	}
+}
+
+// changing are parts of the probe's answer that differ from run to run.
+var changing = regexp.MustCompile(`HOSTNAME=[0-9a-f]{12}|uid_map 0 1\d{9} `)
+
+// TestProbe compares what a static program sees inside with goldens, one for
+// each rung: capabilities, maps, mounts, descriptors, environment, the answer of
+// every system call number, sockets, terminal injection, writes to the kernel
+// (R1, R6, R10, R11, R14, R15, R16, R17, R19).
+func TestProbe(t *testing.T) {
+	rungs := map[string]func(string) func(*exec.Cmd){"single": func(dir string) func(*exec.Cmd) {
+		return func(c *exec.Cmd) { asNobody(t, c, dir) }
+	}}
+	if os.Getuid() == 0 {
+		rungs["root"] = func(dir string) func(*exec.Cmd) {
+			return func(c *exec.Cmd) { c.Env = append(os.Environ(), "HOD_ROOT="+filepath.Join(dir, "root")) }
+		}
+	}
+	for rung, user := range rungs {
+		t.Run(rung, func(t *testing.T) {
+			dir, err := os.MkdirTemp("/tmp", "hod-probe-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			os.Chmod(dir, 0o755)
+			as := user(dir)
+			probeImage(t, dir, as)
+			for i := 20; i < 60; i++ { // descriptors that must not reach the program
+				f, err := os.Open("/")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+			}
+			for _, flags := range [][]string{{"run"}, {"privileged", "--security-opt", "seccomp=unconfined", "--cap-add", "CHOWN"}} {
+				cmd := exec.Command(hod, append(append([]string{"run", "--rm", "--network", "none"}, flags[1:]...), "probe", "/probe")...)
+				as(cmd)
+				var stderr bytes.Buffer
+				cmd.Stderr = &stderr
+				out, err := cmd.Output()
+				if err != nil {
+					t.Fatalf("%v\n%s%s", err, out, stderr.String())
+				}
+				if len(flags) > 1 { // lifted: the answer is another one
+					if !strings.Contains(string(out), "status Seccomp: 0") {
+						t.Errorf("not lifted:\n%s", out)
+					}
+					continue
+				}
+				compareGolden(t, filepath.Join("testdata/probe", rung+".golden"), changing.ReplaceAllString(string(out), "*"))
+			}
+		})
+	}
+}
+
+func compareGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if os.Getenv("HOD_UPDATE_GOLDEN") != "" {
+		os.WriteFile(file, []byte(got), 0o644)
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := strings.Split(got, "\n")
+	for i, line := range strings.Split(string(want), "\n") {
+		if i >= len(have) || have[i] != line {
+			t.Errorf("%s, line %d: want %q, got %q", file, i+1, line, at(have, i))
+		}
+	}
+	if len(have) > len(strings.Split(string(want), "\n")) {
+		t.Errorf("%s: more lines than expected:\n%s", file, got)
+	}
+}
+
+func at(list []string, i int) string {
+	if i < len(list) {
+		return list[i]
+	}
+	return ""
+}
+
+// asNobody makes a command run as an ordinary user without subordinate ids.
+func asNobody(t *testing.T, c *exec.Cmd, dir string) {
+	t.Helper()
+	home := filepath.Join(dir, "user")
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "HOD_ROOT="+filepath.Join(home, ".hod"))
+	if os.Getuid() == 0 {
+		os.Chown(home, 65534, 65534)
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+}
