@@ -41,7 +41,12 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	}
 	b.startExports(ctx)
 	if err := b.run(ctx); err != nil {
-		return nil, in.recipe.Wrap(err)
+		return nil, in.recipe.Wrap(b.failed(ctx, err))
+	}
+	if o.RebuildCheck {
+		if err := b.rebuildCheck(ctx); err != nil {
+			return nil, in.recipe.Wrap(err)
+		}
 	}
 	if err := b.sums.Save(); err != nil {
 		return nil, err
@@ -108,6 +113,7 @@ type build struct {
 	started time.Time
 
 	networks networks
+	fresh    bool // neither look at records nor leave any
 	times    *ops.Times
 	imports  []*cache.Imported
 	exports  []export
@@ -117,6 +123,7 @@ type build struct {
 	closers []func() error
 	renewed map[string]bool // cache mounts that were emptied
 	noted   map[*plan.Step]noted
+	failure *Failure
 	commits map[*plan.Step]string      // of git steps
 	said    map[*plan.Step][]statement // about targets; no two outputs are written at once
 }

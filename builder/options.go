@@ -54,6 +54,12 @@ type Options struct {
 	KeepTimes bool
 	// Push sends a name of the store to its registry.
 	Push func(ctx context.Context, name string) error
+	// OnFailure, where set, is called when a RUN failed, after all other steps ended; what it left is kept meanwhile.
+	OnFailure func(ctx context.Context, err error, f *Failure) error
+	// Squash makes one layer of those above the base image.
+	Squash bool
+	// RebuildCheck performs all steps twice, and fails where they do not give the same.
+	RebuildCheck bool
 	// CheckAll plans the stages that the target does not need too, so that they are checked; for MakePlan.
 	CheckAll bool
 	// Events, where set, is told what happens, one call at a time.

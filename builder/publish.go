@@ -75,14 +75,18 @@ func (b *build) store(ctx context.Context, t plan.Target) (*layers.Image, error)
 	if err := b.bring(ctx, st); err != nil {
 		return nil, err
 	}
-	config, err := t.Image.JSON(baseOf(t.Step), func(s *plan.Step) digest.Digest { return b.futures[s].st.layer }, b.created())
+	chain, layer, err := b.squash(ctx, t, st.chain)
 	if err != nil {
 		return nil, err
 	}
-	if config, err = b.inline(t, config, st.chain); err != nil {
+	config, err := t.Image.JSON(baseOf(t.Step), layer, b.created())
+	if err != nil {
 		return nil, err
 	}
-	return b.o.Store.PutImage(ctx, config, st.chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})
+	if config, err = b.inline(t, config, chain); err != nil {
+		return nil, err
+	}
+	return b.o.Store.PutImage(ctx, config, chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})
 }
 
 // publish names the images, and pushes them or writes them to an archive where the output says so.

@@ -93,9 +93,11 @@ func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *stat
 	tools := ops.Tools{Store: b.o.Store, Runner: b.networks.r, Network: network, Times: b.times,
 		Secret: func(id string) ([]byte, bool) { v, ok := o.Secrets[id]; return v, ok },
 		SSH:    func(id string) (string, bool) { v, ok := o.SSH[id]; return v, ok }}
+	run.KeepFailed = b.o.OnFailure != nil
 	info, err := run.Perform(ctx, tools, below.chain, b.opsOptions())
 	out.flush()
 	if err != nil {
+		b.keepFailed(s, op, err)
 		return err
 	}
 	if st.away = below.away; info.DiffID == emptyLayer {

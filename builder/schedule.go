@@ -181,7 +181,7 @@ func (b *build) size(st *state) int64 {
 
 // recall gives what the record under a key says, and the record, nil when there is none.
 func (b *build) recall(ctx context.Context, s *plan.Step, op, key digest.Digest) (*state, *cache.Record, error) {
-	if s.NoCache || b.uncacheable(s) {
+	if s.NoCache || b.fresh || b.uncacheable(s) {
 		return nil, nil, nil
 	}
 	r, err := b.cache.Find(op, key)
@@ -217,6 +217,9 @@ func (st *state) push(below layers.Chain, layer digest.Digest) {
 
 // save files what a step left under both keys. A layer that is elsewhere is filed when it comes.
 func (b *build) save(ctx context.Context, s *plan.Step, st *state, fast, content *keys) error {
+	if b.fresh {
+		return nil
+	}
 	r := cache.Record{Layer: st.layer, Inputs: content.inputs, Made: b.started, Keys: []digest.Digest{fast.key, content.key}}
 	b.export(s, fast.op, r)
 	if _, err := b.o.Store.Layer(st.layer); st.layer != "" && errors.Is(err, layers.ErrNotFound) {

@@ -41,7 +41,11 @@ type Run struct {
 	ShmSize        int64
 	ExtraHosts     []string
 	CgroupParent   string
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	TTY            bool
+	// KeepFailed leaves what a command that fails has written, for [ExitError.State].
+	KeepFailed bool
 }
 
 // Mount is a --mount of a RUN.
@@ -78,6 +82,8 @@ type Tools struct {
 type ExitError struct {
 	Args []string
 	runner.Exit
+	// State is what it left, where that was to be kept. The caller closes it.
+	State *FailedState
 }
 
 // Error says what failed, and how.
@@ -115,14 +121,18 @@ func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}
-	defer ids.Close()
-	defer snap.Close()
+	failed := &FailedState{run: r, tools: t, snap: snap, ids: ids, o: o}
+	defer failed.closeUnlessKept()
 	exit, err := r.execute(ctx, t, snap, ids, o)
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}
+	if exit.Code != 0 && r.KeepFailed {
+		failed.kept = true
+		return layers.LayerInfo{}, &ExitError{r.Args, exit, failed}
+	}
 	if exit.Code != 0 {
-		return layers.LayerInfo{}, &ExitError{r.Args, exit}
+		return layers.LayerInfo{}, &ExitError{r.Args, exit, nil}
 	}
 	if err := removeStubs(snap.Upper(), exit.Made); err != nil {
 		return layers.LayerInfo{}, fmt.Errorf("remove mount points: %w", err)
@@ -186,7 +196,7 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, ids *r
 		UIDs: ids.UIDs, GIDs: ids.GIDs,
 		ReadFile: func(p string) ([]byte, error) { return source.ReadFile(files, p, maxAccounts) },
 		Mounts:   m.mounts, Network: t.Network, Insecure: r.Insecure, ExtraHosts: r.hosts(), Limits: r.Limits, CapAdd: buildCaps,
-		Ulimits: r.Ulimits, CgroupParent: r.CgroupParent, Stdout: r.Stdout, Stderr: r.Stderr,
+		Ulimits: r.Ulimits, CgroupParent: r.CgroupParent, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, TTY: r.TTY,
 	})
 }
 

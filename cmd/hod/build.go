@@ -38,6 +38,9 @@ func buildCommand() *cli.Command {
 			&cli.BoolFlag{Name: "pull", Usage: "ask the registry for base images that are here already"},
 			&cli.BoolFlag{Name: "no-cache", Usage: "perform every step"},
 			&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "perform every step of these stages"},
+			&cli.BoolFlag{Name: "squash", Usage: "make one layer of those above the base image"},
+			&cli.BoolFlag{Name: "rebuild-check", Usage: "perform every step twice, and fail where they differ"},
+			&cli.StringFlag{Name: "on-failure", Usage: "shell: open one in the state that a failed RUN left"},
 			&cli.BoolFlag{Name: "explain", Usage: "say why each step that runs has to"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image's ID"},
 			plainHTTP(),
@@ -89,6 +92,9 @@ func build(c *cli.Context, s *layers.Store) error {
 	if call.name != "build" {
 		return call.do(c, o)
 	}
+	if err := onFailure(c, v, &o); err != nil {
+		return err
+	}
 	res, err := shownBuild(c, s, v, o)
 	if err != nil {
 		return err
@@ -100,7 +106,7 @@ func build(c *cli.Context, s *layers.Store) error {
 func buildOptions(c *cli.Context, s *layers.Store, client *registry.Client) (builder.Options, error) {
 	o := builder.Options{Store: s, Images: newImageSource(s, client), Context: c.Args().First(), File: c.String("file"), Stdin: c.App.Reader,
 		Target: c.String("target"), Tags: c.StringSlice("tag"), Pull: c.Bool("pull"), Jobs: c.Int("jobs"),
-		NoCache: c.Bool("no-cache"), Explain: c.Bool("explain"), Args: map[string]string{}}
+		NoCache: c.Bool("no-cache"), Squash: c.Bool("squash"), RebuildCheck: c.Bool("rebuild-check"), Explain: c.Bool("explain"), Args: map[string]string{}}
 	var err error
 	for _, list := range c.StringSlice("no-cache-filter") {
 		o.NoCacheFor = append(o.NoCacheFor, strings.Split(list, ",")...)
