@@ -8,8 +8,8 @@ import (
 )
 
 // Again makes the mount of a writable snapshot once more, after the process that had it ended: what was written is
-// there. The options are those of Mount.
-func (n *Snapshot) Again(ctx context.Context, o MountOptions) error {
+// there.
+func (n *Snapshot) Again(ctx context.Context) error {
 	if n.copied {
 		return nil
 	}
@@ -20,7 +20,7 @@ func (n *Snapshot) Again(ctx context.Context, o MountOptions) error {
 	if err := os.RemoveAll(filepath.Join(n.mount.Work, "work", "incompat")); err != nil {
 		return fmt.Errorf("mount chain %s again: %w", n.chain.ID(), err)
 	}
-	if err := n.overlay(ctx, o); err != nil {
+	if err := n.overlay(ctx, n.o); err != nil {
 		return fmt.Errorf("mount chain %s again: %w", n.chain.ID(), err)
 	}
 	return nil

@@ -42,6 +42,7 @@ type Snapshot struct {
 	view  *diff.View // of chain; made when it is first asked for
 	dir   string
 	own   bool // dir is ours
+	o     MountOptions
 	// copied says that the kernel refused an overlay: the top is the whole tree, and stamps tells what is as it was.
 	copied bool
 	stamps diff.Stamps
@@ -51,7 +52,7 @@ type Snapshot struct {
 // root it makes the mount, attached nowhere; else it describes the mount, to be
 // made inside a user namespace. The chain is held until the store is closed.
 func (s *Store) Mount(ctx context.Context, chain Chain, o MountOptions) (*Snapshot, error) {
-	snap := &Snapshot{s: s, chain: chain, dir: o.Dir, own: o.Dir == ""}
+	snap := &Snapshot{s: s, chain: chain, dir: o.Dir, own: o.Dir == "", o: o}
 	if err := snap.prepare(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount chain %s: %w", chain.ID(), err), snap.Close())
 	}

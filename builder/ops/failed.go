@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/hodbuild/hod/layers"
@@ -13,6 +14,7 @@ type FailedState struct {
 	run   Run
 	tools Tools
 	snap  *layers.Snapshot
+	ids   *runner.IDs
 	o     Options
 	kept  bool
 }
@@ -28,19 +30,19 @@ type Session struct {
 // Run runs another command there: with the failed one's mounts, environment, user and folder. What it writes stays for
 // the next one.
 func (f *FailedState) Run(ctx context.Context, s Session) (runner.Exit, error) {
-	if err := f.snap.Again(ctx, topOptions); err != nil {
+	if err := f.snap.Again(ctx); err != nil {
 		return runner.Exit{}, err
 	}
 	r := f.run
 	r.Args, r.Stdin, r.Stdout, r.Stderr, r.TTY, r.NewCache = s.Args, s.Stdin, s.Stdout, s.Stderr, s.TTY, nil
-	return r.execute(ctx, f.tools, f.snap, f.o)
+	return r.execute(ctx, f.tools, f.snap, f.ids, f.o)
 }
 
 // Close removes the state.
-func (f *FailedState) Close() error { return f.snap.Close() }
+func (f *FailedState) Close() error { return errors.Join(f.snap.Close(), f.ids.Close()) }
 
 func (f *FailedState) closeUnlessKept() {
 	if !f.kept {
-		f.snap.Close()
+		f.Close()
 	}
 }
