@@ -13,6 +13,9 @@ import (
 // errContent marks a failure of what we send, which no other try mends.
 var errContent = errors.New("read what is sent")
 
+// errLost is a session that the registry no longer knows, or not as we do.
+var errLost = errors.New("the registry lost the upload")
+
 // send brings the content into the session and closes it with the digest.
 func (u *Upload) send(ctx context.Context) error {
 	if u.small() && u.offset == 0 {
@@ -33,7 +36,7 @@ func (u *Upload) send(ctx context.Context) error {
 		}
 		before := u.offset
 		if err := u.ask(ctx); err != nil {
-			return errors.Join(serr, err)
+			return fmt.Errorf("%w: %w", errLost, errors.Join(err, serr))
 		}
 		switch {
 		case u.offset > before:

@@ -100,7 +100,8 @@ func (u *Upload) Run(ctx context.Context) (ocispec.Descriptor, error) {
 		if err == nil {
 			return u.end("done")
 		}
-		if try >= tries || ctx.Err() != nil || final(Status(err)) || errors.Is(err, errContent) {
+		final := !errors.Is(err, errLost) && final(Status(err))
+		if try >= tries || ctx.Err() != nil || final || errors.Is(err, errContent) {
 			return u.Blob, fmt.Errorf("upload %s: %w", u.Blob.Digest, err)
 		}
 		if err := u.open(ctx); err != nil {
