@@ -59,6 +59,12 @@ func (s *Store) Mount(ctx context.Context, chain Chain, o MountOptions) (*Snapsh
 	return snap, nil
 }
 
+// Top is the snapshot of a container's folder without its mount, which may be in
+// use: to read what was written, and to commit it.
+func (s *Store) Top(chain Chain, dir string) *Snapshot {
+	return &Snapshot{s: s, chain: chain, dir: dir, mount: rootfs.Mount{Upper: filepath.Join(dir, "upper")}}
+}
+
 // Trees makes sure that every layer of the chain has its tree and returns their
 // folders, the uppermost first. They are held until the store is closed.
 func (s *Store) Trees(ctx context.Context, chain Chain) ([]string, error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/hodbuild/hod/layers"
@@ -214,13 +215,23 @@ func (l *launch) readFile(ctx context.Context) func(string) ([]byte, error) {
 				return nil, err
 			}
 			b, err := root.ReadFileLimited(path, 10<<20)
+			gone := whiteout(root, path) || whiteout(root, filepath.Dir(path))
 			root.Close()
+			if gone {
+				return nil, os.ErrNotExist
+			}
 			if !missing(err) {
 				return b, err
 			}
 		}
 		return nil, os.ErrNotExist
 	}
+}
+
+// whiteout says whether a layer deletes a path.
+func whiteout(root *rootfs.Root, path string) bool {
+	st, err := root.Lstat(path)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 }
 
 // makePipes makes the streams of a container without a terminal. Their owner is

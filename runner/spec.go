@@ -101,14 +101,13 @@ func setCommand(s *specs.Spec, cfg ImageConfig, o ContainerOptions) error {
 // mergeEnv lists PATH first, then the image's variables, then the options'; a
 // later value of a name replaces an earlier one in its place.
 func mergeEnv(image []string, o ContainerOptions) []string {
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	if o.Hostname != "" {
-		env = append(env, "HOSTNAME="+o.Hostname)
-	}
-	if o.Terminal {
-		env = append(env, "TERM=xterm")
-	}
-	for _, e := range append(slices.Clone(image), o.Env...) {
+	return MergeEnv(standardEnv(o), slices.Concat(image, o.Env))
+}
+
+// MergeEnv adds variables: a later value of a name replaces an earlier one in its place.
+func MergeEnv(env, more []string) []string {
+	env = slices.Clone(env)
+	for _, e := range more {
 		name, _, _ := strings.Cut(e, "=")
 		at := slices.IndexFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") })
 		if at >= 0 {
@@ -116,6 +115,17 @@ func mergeEnv(image []string, o ContainerOptions) []string {
 		} else {
 			env = append(env, e)
 		}
+	}
+	return env
+}
+
+func standardEnv(o ContainerOptions) []string {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	if o.Hostname != "" {
+		env = append(env, "HOSTNAME="+o.Hostname)
+	}
+	if o.Terminal {
+		env = append(env, "TERM=xterm")
 	}
 	return env
 }

@@ -28,7 +28,7 @@ func groups() []group {
 		}},
 		{"Containers", append([]verb{
 			{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"restart", restartCommand},
-			{"attach", attachCommand}, {"exec", execCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
+			{"attach", attachCommand}, {"exec", execCommand}, {"cp", cpCommand}, {"diff", diffCommand}, {"commit", commitCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
 			{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"__monitor", monitorCommand}, {"spec", specCommand},
 		}, among(lifeVerbs, "stop", "kill", "pause", "unpause", "wait", "rm", "rename")...)},
 		{"Registries", append([]verb{
@@ -36,7 +36,7 @@ func groups() []group {
 			{"login", loginCommand}, {"logout", logoutCommand}, {"serve", serveCommand}, {"tags", tagsCommand},
 		}, among(remoteVerbs, "catalog", "digest", "config", "blob", "referrers", "delete")...)},
 		{"Store", []verb{{"df", dfCommand}, {"prune", pruneCommand}, {"fsck", fsckCommand}, {"why", whyCommand}}},
-		{"hod", []verb{{"version", versionCommand}, {"completion", completionCommand}}},
+		{"hod", []verb{{"info", infoCommand}, {"version", versionCommand}, {"completion", completionCommand}}},
 	}
 }
 

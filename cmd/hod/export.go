@@ -25,8 +25,8 @@ func (pinned) Fetch(context.Context, *builder.BaseImage) error { return nil }
 func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "export",
-		Usage:     "Write the files of an image, its layers as one, as a tar",
-		ArgsUsage: "IMAGE",
+		Usage:     "Write the files of a container, or of an image, as a tar",
+		ArgsUsage: "CONTAINER|IMAGE",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write this file; standard output if left out"},
 			&cli.StringFlag{Name: "platform", Usage: "choose from an image of many platforms"},
@@ -39,7 +39,17 @@ func export(c *cli.Context) error {
 	if err := arguments(c, 1, 1); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error { return exportImage(c, s) })
+	return withStore(c, func(s *layers.Store) error {
+		cs, err := containersOf(s)
+		if err != nil {
+			return err
+		}
+		// A container, as docker has it; else an image.
+		if name := c.Args().First(); cs.Exists(name) {
+			return exportContainer(c, s, cs, name)
+		}
+		return exportImage(c, s)
+	})
 }
 
 // exportImage is a build of nothing but FROM, with a tar as its output.

@@ -107,6 +107,17 @@ func enterForStart(c *cli.Context, cs *runner.Containers) error {
 	return nil
 }
 
+// enterForFiles goes on inside of a namespace where the files of a container must be mounted to be seen.
+func enterForFiles(c *cli.Context, cs *runner.Containers, name string) error {
+	if !mayEnter() {
+		return nil
+	}
+	if _, s, err := cs.Lookup(c.Context, name); err != nil || s.Running() {
+		return err
+	}
+	return enterFor(c, false, true, "")
+}
+
 // enterForBuild goes on inside of a namespace if the build may have a RUN. A
 // recipe that is not at hand may have one.
 func enterForBuild(c *cli.Context, folder string) error {

@@ -238,6 +238,7 @@ func (p *packer) dir(parent int, name string, e Entry, merged bool) error {
 	} else {
 		p.own(&e, Entry{}, false)
 	}
+	same = same || p.stub(e)
 	depth := len(p.held)
 	p.held = append(p.held, e)
 	if !same {
@@ -334,11 +335,23 @@ func (p *packer) file(fd int, name string, e Entry, inode [2]uint64, linked, mer
 				return err
 			}
 		}
+		if !exists && e.Size == 0 && p.stub(e) {
+			return nil
+		}
 	}
 	if linked {
 		p.inodes[inode] = e.Path
 	}
 	return p.write(e, content)
+}
+
+// stub says whether an entry is new and only there to mount something on it.
+func (p *packer) stub(e Entry) bool {
+	if p.o.Stub == nil || !p.o.Stub(e.Path) || p.below == nil {
+		return false
+	}
+	_, err := p.below.Lstat(e.Path)
+	return err != nil
 }
 
 // equal compares all but content.

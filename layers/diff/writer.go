@@ -40,6 +40,8 @@ type PackOptions struct {
 	// SingleID says that all files of the tree have one owner on disk: those that lie below keep theirs, the others
 	// belong to root.
 	SingleID bool
+	// Stub says which paths something else was mounted on: a folder or an empty file there that is new counts as nothing.
+	Stub func(path string) bool
 	// Whole, if not nil, says that the folder is not an overlay's top but a changed copy of the whole chain: what it does
 	// not have any more was deleted.
 	Whole Stamps

@@ -4,7 +4,6 @@ package snapshot
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -70,31 +69,7 @@ func openIn(dir *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// takeIDs makes the thread act on files as the namespace's root, with its capabilities kept: overlayfs makes its work
-// folder as whoever mounts, and an idmapped upper has no place for the host's root.
-func takeIDs(m userns.Map) error {
-	uid, gid, ok := m.Outside(0, 0)
-	if !ok {
-		return errors.New("the id map has no root")
-	}
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	if err := unix.Capget(&head, &caps[0]); err != nil {
-		return os.NewSyscallError("capget", err)
-	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETFSGID, uintptr(gid), 0, 0); errno != 0 {
-		return os.NewSyscallError("setfsgid", errno)
-	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0); errno != 0 {
-		return os.NewSyscallError("setfsuid", errno)
-	}
-	if err := unix.Capset(&head, &caps[0]); err != nil {
-		return fmt.Errorf("keep capabilities: %w", err)
-	}
-	return nil
-}
-
-// giveIDsBack undoes takeIDs: with the file system id of root its file capabilities are effective again.
+// giveIDsBack undoes userns.TakeIDs: with the file system id of root its file capabilities are effective again.
 func giveIDsBack() error {
 	for _, nr := range []uintptr{unix.SYS_SETFSUID, unix.SYS_SETFSGID} {
 		if _, _, errno := unix.RawSyscall(nr, 0, 0, 0); errno != 0 {

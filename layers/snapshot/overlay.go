@@ -100,7 +100,7 @@ func mount(m rootfs.Mount, o Options) (*os.File, error) {
 		return nil, err
 	}
 	if ids := o.ids(); ids != nil {
-		if err := takeIDs(*ids); err != nil {
+		if err := userns.TakeIDs(*ids); err != nil {
 			return nil, err
 		}
 	}

@@ -53,7 +53,7 @@ func Enter(m Map, env ...string) (code int, err error) {
 	signal.Notify(signals)
 	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
-		return 0, refused(err)
+		return 0, Refused(err)
 	}
 	if err := m.write(cmd.Process.Pid); err != nil {
 		cmd.Process.Kill()
@@ -72,7 +72,8 @@ func (e *RefusedError) Error() string { return e.err.Error() }
 // Unwrap is what the kernel answered.
 func (e *RefusedError) Unwrap() error { return e.err }
 
-func refused(err error) error {
+// Refused says why no namespace was made.
+func Refused(err error) error {
 	why := "make user namespace: %w"
 	switch {
 	case readNumber("/proc/sys/user/max_user_namespaces") == 0:

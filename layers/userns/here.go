@@ -46,7 +46,7 @@ var here = sync.OnceValue(func() place {
 	if os.Geteuid() != 0 || runtime.GOOS != "linux" { // elsewhere owners live in layers only, also for root
 		return place{Single, SingleID()}
 	}
-	uids, gids := readMap("/proc/self/uid_map"), readMap("/proc/self/gid_map")
+	uids, gids := ReadMap("/proc/self/uid_map"), ReadMap("/proc/self/gid_map")
 	return placeOf(uids, gids)
 })
 
@@ -75,8 +75,8 @@ func same(ranges []Range) []Range {
 	return out
 }
 
-// readMap reads a map as the kernel prints it; nil where it cannot.
-func readMap(path string) []Range {
+// ReadMap reads a map of a process as the kernel prints it; nil where it cannot.
+func ReadMap(path string) []Range {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil

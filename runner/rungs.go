@@ -1,0 +1,119 @@
+//go:build linux
+
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/hodbuild/hod/layers/userns"
+	"github.com/hodbuild/hod/runner/cgroup"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Grant is one thing that was tried on this machine: whether it was granted,
+// what it is good for, and what would raise it.
+type Grant struct {
+	Name    string
+	Granted bool
+	What    string
+	Raise   string
+}
+
+// Rungs tries what isolation this machine grants to this user, and names the rung.
+func Rungs(context.Context) (rung string, grants []Grant) {
+	space := tryNamespaces()
+	ids := tryIDs()
+	grants = append(grants, space, ids, tryGroups(), tryNetwork(space.Granted))
+	switch {
+	case os.Geteuid() == 0 && userns.Here() == userns.Root:
+		rung = "root: containers in a user namespace of their own, a range of 65536 ids each"
+	case !space.Granted:
+		rung = "no namespaces: recipes without RUN build; nothing runs"
+	case ids.Granted:
+		rung = "user with subordinate ids: images of many users, everything in user namespaces"
+	default:
+		rung = "user with one id: everything in a user namespace, all files are one user's"
+	}
+	return rung, grants
+}
+
+func tryNamespaces() Grant {
+	g := Grant{Name: "user namespaces", What: "a process that is root over nothing but itself"}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
+	cmd.Args = []string{"hod", "version"}
+	if err := cmd.Run(); err != nil && !isExit(err) {
+		g.Raise = userns.Refused(err).Error()
+		return g
+	}
+	g.Granted = true
+	return g
+}
+
+func isExit(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit)
+}
+
+func tryIDs() Grant {
+	g := Grant{Name: "several ids", What: "images whose files belong to many users, USER, chown"}
+	if err := userns.Missing(); err != nil {
+		g.Raise = strings.TrimPrefix(err.Error(), "only one id is granted here: ")
+		if m, serr := userns.Subordinate(os.Geteuid(), os.Getegid()); serr == nil {
+			g.Granted, g.Raise = true, ""
+			g.What += fmt.Sprintf(" (%d from /etc/subuid)", m.UIDs[len(m.UIDs)-1].Inside+m.UIDs[len(m.UIDs)-1].Count)
+		}
+		return g
+	}
+	g.Granted = true
+	return g
+}
+
+func tryGroups() Grant {
+	g := Grant{Name: "control groups", What: "--memory, --cpus, --pids-limit, stats, pause"}
+	group, err := cgroup.Create(fmt.Sprintf("info-%d", os.Getpid()), "", &specs.LinuxResources{})
+	if err != nil {
+		g.Raise = "as root, run hod in a delegated control group of version 2: systemctl edit user@.service, Delegate=cpu cpuset io memory pids (" + err.Error() + ")"
+		return g
+	}
+	g.Granted = group.Destroy() == nil
+	return g
+}
+
+func tryNetwork(namespaces bool) Grant {
+	g := Grant{Name: "private network", What: "bridge and NAT by nftables"}
+	if userns.Here() != userns.Root {
+		g.What = "a relay in a second namespace, published ports above " + lowestPort()
+	}
+	g.Granted = namespaces || userns.Here() == userns.Root
+	if !g.Granted {
+		g.Raise = "it needs user namespaces"
+	}
+	return g
+}
+
+// lowestPort is from where on users may listen.
+func lowestPort() string {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if err != nil {
+		return "1024"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// Kernel names the kernel that runs here.
+func Kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown kernel"
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
+}
