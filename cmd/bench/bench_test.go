@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hodbuild/hod/cmd/bench/bed"
+	"github.com/hodbuild/hod/cmd/bench/chart"
+)
+
+// TestBenchMeasures runs the smallest cell with a real hod, and with one that
+// builds something else.
+func TestBenchMeasures(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the bed of the benchmark needs root")
+	}
+	for _, tool := range []string{"mkfs.ext4", "ip", "/bin/busybox"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("no %s here", tool)
+		}
+	}
+	dir := t.TempDir()
+	hod, bench := filepath.Join(dir, "hod"), filepath.Join(dir, "bench")
+	for path, of := range map[string]string{hod: "../hod", bench: "."} {
+		cmd := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", path, of)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+	}
+	liar := filepath.Join(dir, "liar")
+	// The context is the last word; the folder that it makes of it has another file.
+	script := strings.NewReplacer("HOD", hod, "OTHER", filepath.Join(dir, "other")).Replace(`#!/bin/sh
+[ "$1" = build ] || exec HOD "$@"
+for c; do :; done
+cp -r "$c" OTHER && echo x >>OTHER/file
+exec HOD $(echo "$@" | sed "s,$c\$,OTHER,")
+`)
+	if err := os.WriteFile(liar, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for tool, trouble := range map[string]string{hod: "", liar: `the result is wrong: 1 differences: "file"`} {
+		out := filepath.Join(dir, "out")
+		cmd := exec.Command(bench, "-hod", tool, "-work", "w1/cold", "-peers", "hod", "-rounds", "1", "-cache", dir, "-out", out, "-disk", "1073741824")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("bench: %v\n%s", err, text)
+		}
+		var r report
+		b, err := os.ReadFile(filepath.Join(out, "results.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &r); err != nil {
+			t.Fatal(err)
+		}
+		row := r.of("w1/cold")[0]
+		if !strings.HasPrefix(row.Trouble, trouble) || trouble == "" && row.Trouble != "" {
+			t.Errorf("%s: trouble %q, want %q", tool, row.Trouble, trouble)
+		}
+		if trouble == "" && (row.Median <= 0 || row.Client < 1<<20 || row.Written == 0 || row.Wire < 1<<20) {
+			t.Errorf("not all was measured: %+v", row)
+		}
+	}
+	pictures, err := filepath.Glob(filepath.Join(dir, "out", "*.svg"))
+	if err != nil || len(pictures) == 0 {
+		t.Errorf("no pictures: %v", err)
+	}
+}
+
+// TestPicturesAreXML: names and notes from tools are text in them.
+func TestPicturesAreXML(t *testing.T) {
+	c := chart.Chart{Title: `a <"b"> & c`, Note: "n&", Line: 1, Groups: []chart.Group{{Title: "<g>", Bars: []chart.Bar{{Name: "x&y", Value: 2, Text: "<2>"}, {Name: "o", Value: 0, Ours: true}}}}}
+	flame := chart.Flame("a<b", "s", []chart.Stack{{Frames: []string{"main.main", "a.(*B[go.shape<]).c"}, Weight: 3}})
+	for _, svg := range []string{c.SVG(), flame} {
+		for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("%v\n%s", err, svg)
+			}
+		}
+	}
+	if got := strings.Count(flame, "<g>"); got != 2 {
+		t.Errorf("%d frames, want 2", got)
+	}
+}
+
+func TestParseTraces(t *testing.T) {
+	got := parseTraces("File: hod\nType: cpu\n-----------+------\n      10ms   inner\n             outer\n-----------+------\n     1.20s   other\n-----------+------\n")
+	if len(got) != 2 || got[0].Weight != 0.01 || strings.Join(got[0].Frames, " ") != "outer inner" || got[1].Weight != 1.2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestRelayIsLate: what goes through it and back is late by the round trip, not less.
+func TestRelayIsLate(t *testing.T) {
+	const late = 40 * time.Millisecond
+	echo, relay := "127.0.0.1:17391", "127.0.0.1:17392"
+	server := echoServer(t, echo)
+	defer server.Close()
+	if err := bed.Relay(relay, echo, late); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, relay)
+	defer c.Close()
+	exchange(t, c, "first") // with the handshake
+	start := time.Now()
+	exchange(t, c, "second")
+	if took := time.Since(start); took < late {
+		t.Errorf("there and back in %v, sooner than %v", took, late)
+	}
+}
+
+func TestRatiosAreToTheFastestOther(t *testing.T) {
+	r := &report{Rows: []*row{
+		{Cell: "a", Peer: "hod", Median: 2}, {Cell: "a", Peer: "slow", Median: 8}, {Cell: "a", Peer: "fast", Median: 4},
+		{Cell: "a", Peer: "broken", Median: 0.1, Trouble: "exit 1"}, {Cell: "a", Peer: floorName, Median: 1},
+	}}
+	r.compare()
+	if got := r.Rows[0]; got.ToPeer != 0.5 || got.ToFloor != 2 {
+		t.Errorf("hod: %v to the peer, %v to the floor", got.ToPeer, got.ToFloor)
+	}
+	if got := r.Rows[2]; got.ToPeer != 0.5 {
+		t.Errorf("fast: %v to the fastest other, want 0.5 (hod is no peer of theirs)", got.ToPeer)
+	}
+}
