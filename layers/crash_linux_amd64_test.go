@@ -160,16 +160,7 @@ func emptyTar(name string) []byte {
 // crashStore makes a store with something old in it, on memory where there is one.
 func crashStore(t *testing.T) string {
 	t.Helper()
-	base := "/dev/shm"
-	if st, err := os.Stat(base); err != nil || !st.IsDir() {
-		base = t.TempDir()
-	}
-	dir, err := os.MkdirTemp(base, "hod-crash-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	root := filepath.Join(dir, "s")
+	root := filepath.Join(memoryDir(t), "s")
 	s, err := Open(root, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,21 @@ func testStore(t *testing.T) *Store {
 	return reopen(t, filepath.Join(t.TempDir(), "store"))
 }
 
+// memoryDir is a temporary folder in memory where there is one: tests that make many files wait for no disk.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	base := "/dev/shm"
+	if st, err := os.Stat(base); err != nil || !st.IsDir() {
+		base = t.TempDir()
+	}
+	dir, err := os.MkdirTemp(base, "hod-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func reopen(t *testing.T, root string) *Store {
 	t.Helper()
 	s, err := Open(root, Options{})

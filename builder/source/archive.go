@@ -162,9 +162,18 @@ func EntryOf(h *tar.Header) (Entry, error) {
 		e.Type, e.Linkname = tar.TypeReg, ""
 	case tar.TypeSymlink:
 		e.Mode = 0o777
-	case tar.TypeDir, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+	case tar.TypeDir, tar.TypeFifo:
+	case tar.TypeChar, tar.TypeBlock:
+		if err := checkDevice(h); err != nil {
+			return Entry{}, err
+		}
 	default:
 		return Entry{}, fmt.Errorf("unknown kind %q", h.Typeflag)
+	}
+	for name, value := range e.Xattrs {
+		if len(name) > maxName || len(value) > maxXattr {
+			return Entry{}, fmt.Errorf("extended attribute %.60q of %d bytes is too big", name, len(value))
+		}
 	}
 	if e.UID < 0 || e.GID < 0 || int64(e.UID) > 1<<32-2 || int64(e.GID) > 1<<32-2 {
 		return Entry{}, fmt.Errorf("owner %d:%d is out of range", e.UID, e.GID)
@@ -194,6 +203,9 @@ func xattrsOf(h *tar.Header) map[string]string {
 
 // inside cleans a name of an archive; a leading slash is dropped, a way out is an error.
 func inside(name string) (string, error) {
+	if len(name) > maxPath {
+		return "", fmt.Errorf("name of %d bytes is longer than %d", len(name), maxPath)
+	}
 	p := path.Clean(strings.TrimLeft(name, "/"))
 	if p == ".." || strings.HasPrefix(p, "../") {
 		return "", errors.New("name leads out of the archive")
@@ -204,5 +216,29 @@ func inside(name string) (string, error) {
 	if p == "." {
 		return "", nil
 	}
+	for part := range strings.SplitSeq(p, "/") {
+		if len(part) > maxName {
+			return "", fmt.Errorf("a name of %d bytes is longer than %d", len(part), maxName)
+		}
+	}
 	return p, nil
+}
+
+// What file systems take as a path and as one name in it: beyond, a name is only there to cost time.
+const (
+	maxPath  = 4096
+	maxName  = 255
+	maxXattr = 64 << 10 // one extended attribute's value
+)
+
+// checkDevice bounds a device's number to what the kernel has: 12 bits of major, 20 of minor, and not the one with which
+// overlayfs marks deletions.
+func checkDevice(h *tar.Header) error {
+	if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
+		return fmt.Errorf("device number %d:%d is out of range", h.Devmajor, h.Devminor)
+	}
+	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
+		return errors.New("device 0:0 is what overlayfs takes for a deletion")
+	}
+	return nil
 }

@@ -28,13 +28,22 @@ func TestEvilArchives(t *testing.T) {
 	}
 	for _, c := range eviltar.Cases(outside) {
 		t.Run(c.Name, func(t *testing.T) {
-			_, err := ApplyPath(t.Context(), bytes.NewReader(c.Tar), t.TempDir(), ApplyOptions{Below: nothing})
+			dir := t.TempDir()
+			_, err := ApplyPath(t.Context(), bytes.NewReader(c.Tar), dir, ApplyOptions{Below: nothing, SingleID: os.Geteuid() != 0, UserXattr: os.Geteuid() != 0})
 			if c.Refuse != (err != nil) {
 				t.Errorf("error %v, want one: %v", err, c.Refuse)
 			}
 			_, nerr := Apply(t.Context(), bytes.NewReader(c.Tar), nil, ApplyOptions{NoTree: true})
-			if c.Refuse && !strings.HasPrefix(c.Name, "hard link") && nerr == nil {
-				t.Error("reading alone accepts it")
+			if c.Refuse != (nerr != nil) && !c.Alone {
+				t.Errorf("reading alone: %v", nerr)
+			}
+			if err != nil && strings.ContainsAny(err.Error(), "\n\x1b") {
+				t.Errorf("control characters in %q", err)
+			}
+			for p, want := range c.Want {
+				if got := kindOf(t, filepath.Join(dir, p)); got != want {
+					t.Errorf("%q is %q, want %q", p, got, want)
+				}
 			}
 			got, rerr := os.ReadFile(canary)
 			var st unix.Stat_t
@@ -46,6 +55,25 @@ func TestEvilArchives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// kindOf says what lies at a path, as eviltar.Case.Want does.
+func kindOf(t *testing.T, path string) string {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err.Error()
+	}
+	if to, err := os.Readlink(path); err == nil {
+		return "-> " + to
+	}
+	if st.IsDir() {
+		return "folder"
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
 }
 
 // sample is a tree with one of each kind.

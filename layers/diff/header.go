@@ -20,7 +20,7 @@ const maxXattrs = 1 << 20
 // entryOf reads a header without believing it.
 func entryOf(h *tar.Header, l Limits) (Entry, error) {
 	e := Entry{
-		Type: h.Typeflag, Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid, ModTime: h.ModTime, Linkname: h.Linkname,
+		Type: h.Typeflag, Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid, ModTime: boundTime(h.ModTime), Linkname: h.Linkname,
 	}
 	var err error
 	if h.Typeflag == tar.TypeXGlobalHeader {
