@@ -92,6 +92,7 @@ func Trigger(text string, ranges []Range) (Command, error) {
 	}
 	node := res.AST.Children[0]
 	node.StartLine, node.EndLine = Lines(ranges)
+	node.PrevComment = nil // a check= in it would ask for a linter that is not there
 	c, err := instructions.ParseCommand(node)
 	if err != nil {
 		return nil, relocate(fmt.Errorf("ONBUILD trigger %q: %w", clip(text), err), ranges)

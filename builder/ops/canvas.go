@@ -2,11 +2,13 @@ package ops
 
 import (
 	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/hodbuild/hod/builder/source"
@@ -94,13 +96,15 @@ func (c *canvas) mkdirAll(dir string, mode uint32, own *owner) error {
 	if own != nil {
 		made.UID, made.GID = own.uid, own.gid
 	}
-	c.nodes[dir] = &node{entry: made}
-	return nil
+	return c.put(&node{entry: made})
 }
 
 // put places an entry; what it replaces is gone with all below it, unless both are folders.
 func (c *canvas) put(n *node) error {
 	p := n.entry.Path
+	if hidden, ok := strings.CutPrefix(path.Base(p), ".wh."); ok {
+		return fmt.Errorf("%q: no image can hold this name: in a layer it deletes %q", "/"+cmp.Or(n.from, p), hidden)
+	}
 	old, err := c.lookup(p)
 	if err != nil {
 		return err

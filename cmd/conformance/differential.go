@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,8 +48,8 @@ func runDifferential(ctx context.Context, o options) score {
 		g.Go(func() error { d.one(gctx, c); return nil })
 	}
 	g.Wait()
-	s.passed, s.of = d.counts["same"], len(cases)
-	s.note = fmt.Sprintf("%d differ for a reason that the case gives, %d differ", d.counts["known"], d.counts["different"])
+	s.passed, s.of = d.counts["same"]+d.counts["known"], len(cases)
+	s.note = fmt.Sprintf("%d of them differ for the reason that the case gives", d.counts["known"])
 	return s
 }
 
@@ -131,7 +132,7 @@ func (d *differential) one(ctx context.Context, c *corpus.Case) {
 }
 
 func (d *differential) compare(ctx context.Context, c *corpus.Case) (kind string, lines []string) {
-	p := corpus.Place{Dir: filepath.Join(d.dir, c.Name), URL: d.url + "/" + c.Name, Time: time.Unix(1_500_000_000, 0)}
+	p := corpus.Place{Dir: filepath.Join(d.dir, c.Name), URL: d.url + "/" + c.Name, Time: timeOf(c)}
 	if err := c.Lay(p); err != nil {
 		return "different", []string{err.Error()}
 	}
@@ -147,6 +148,11 @@ func (d *differential) compare(ctx context.Context, c *corpus.Case) (kind string
 	if err == nil {
 		lines = append(lines, d.differences(theirs, ours)...)
 	}
+	if d.o.fill && err == nil {
+		if err := d.fill(c, p, theirs); err != nil {
+			lines = append(lines, "fill: "+err.Error())
+		}
+	}
 	if d.o.verbose {
 		fmt.Printf("%s\n    hod: %s\n    BuildKit: %s\n", c.Name, lastLines(ours.Message, 4), lastLines(theirs.Message, 4))
 	}
@@ -159,9 +165,20 @@ func (d *differential) compare(ctx context.Context, c *corpus.Case) (kind string
 	return "same", nil
 }
 
+// timeOf gives each case's files a time of their own: BuildKit takes a file of the same name, size and time for the one
+// that it was sent in an earlier build.
+func timeOf(c *corpus.Case) time.Time {
+	h := fnv.New32a()
+	h.Write([]byte(c.Name))
+	return time.Unix(1_500_000_000+int64(h.Sum32()%100_000_000), 0)
+}
+
 func (d *differential) differences(want, got *corpus.Result) []string {
 	if want.Failed != got.Failed {
 		return []string{fmt.Sprintf("BuildKit failed: %v, hod failed: %v\nBuildKit: %s\nhod: %s", want.Failed, got.Failed, lastLines(want.Message, 3), lastLines(got.Message, 3))}
+	}
+	if want.Failed {
+		return nil
 	}
 	var out []string
 	if !slices.Equal(want.Warnings, got.Warnings) {

@@ -25,6 +25,7 @@ type options struct {
 	work    string // a folder that is removed at the end
 	only    *regexp.Regexp
 	verbose bool
+	fill    bool // write BuildKit's answers into cases that ask for them
 }
 
 // score is the outcome of one part.
@@ -51,26 +52,25 @@ var parts = []struct {
 func main() {
 	only := flag.String("only", "", "only cases whose name matches")
 	verbose := flag.Bool("v", false, "print the messages of both")
+	fill := flag.Bool("fill", false, "write BuildKit's answer where a case has a question mark")
 	keep := flag.String("work", "", "work in this folder and leave it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *only, *verbose, *keep, flag.Args()); err != nil {
+	if err := run(ctx, options{verbose: *verbose, fill: *fill, work: *keep}, *only, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string, verbose bool, keep string, names []string) error {
-	pattern, err := regexp.Compile(only)
-	if err != nil {
+func run(ctx context.Context, o options, only string, names []string) (err error) {
+	if o.only, err = regexp.Compile(only); err != nil {
 		return err
 	}
-	o := options{only: pattern, verbose: verbose, work: keep}
 	if o.repo, err = os.Getwd(); err != nil {
 		return err
 	}
-	if keep == "" {
+	if o.work == "" {
 		if o.work, err = os.MkdirTemp("", "hod-conformance-"); err != nil {
 			return err
 		}

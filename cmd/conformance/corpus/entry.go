@@ -169,8 +169,8 @@ func (e Entry) String() string {
 	if e.Kind == Folder {
 		plain, name = 0o755, strings.TrimSuffix(name, "/")+"/"
 	}
-	if strings.ContainsAny(name, " \t\"\\") || !utf8.ValidString(name) {
-		name = strconv.Quote(name)
+	if quoted := strconv.QuoteToGraphic(name); quoted != `"`+name+`"` || strings.Contains(name, " ") || !utf8.ValidString(name) {
+		name = quoted
 	}
 	words := []string{name}
 	if e.Mode != plain && e.Kind != Link && e.Kind != Gone && e.Same == "" {

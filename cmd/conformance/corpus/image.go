@@ -25,6 +25,7 @@ type Image struct {
 	Document map[string]any // the whole configuration
 	Layers   []string       // diffIDs
 	Tree     Tree
+	empty    []bool // layers that hold nothing
 }
 
 // Reader reads images. It keeps the layers that it has seen, since most cases share a base.
@@ -132,7 +133,7 @@ func (r *Reader) image(blobs map[string][]byte, raw []byte) (*Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		img.Layers, layers = append(img.Layers, id), append(layers, entries)
+		img.Layers, layers, img.empty = append(img.Layers, id), append(layers, entries), append(img.empty, len(entries) == 0)
 	}
 	img.Tree = flatten(layers)
 	return img, nil
@@ -215,7 +216,8 @@ func newLines(was, is any) any {
 	return list
 }
 
-// HistorySince lists the lines of history after the base's.
+// HistorySince lists the lines of history after the base's. A layer in which there is nothing is none: BuildKit keeps
+// those of steps that changed nothing, hod does not.
 func (img *Image) HistorySince(base *Image) []string {
 	was, is := history(base), history(img)
 	if len(is) >= len(was) && slices.Equal(is[:len(was)], was) {
@@ -227,13 +229,17 @@ func (img *Image) HistorySince(base *Image) []string {
 func history(img *Image) []string {
 	list, _ := img.Document["history"].([]any)
 	var lines []string
+	layer := 0
 	for _, each := range list {
 		h, _ := each.(map[string]any)
-		mark := "+ "
-		if h["empty_layer"] == true {
-			mark = "- "
+		mark := "- "
+		if h["empty_layer"] != true {
+			if layer >= len(img.empty) || !img.empty[layer] {
+				mark = "+ "
+			}
+			layer++
 		}
-		lines = append(lines, mark+fmt.Sprint(h["created_by"]))
+		lines = append(lines, mark+strings.ReplaceAll(fmt.Sprint(h["created_by"]), "\n", `\n`))
 	}
 	return lines
 }
