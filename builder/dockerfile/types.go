@@ -68,6 +68,15 @@ func Network(c *Run) string { return instructions.GetNetwork(c) }
 // Security returns the --security of a RUN: sandbox or insecure.
 func Security(c *Run) string { return instructions.GetSecurity(c) }
 
+// Devices returns the names that the --device flags of a RUN ask for.
+func Devices(c *Run) []string {
+	var names []string
+	for _, d := range instructions.GetDevices(c) {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
 // Lines returns the first and the last line that ranges touch; zeros when there are none.
 func Lines(ranges []Range) (first, last int) {
 	for _, r := range ranges {

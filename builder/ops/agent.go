@@ -22,15 +22,19 @@ func (m *mounter) ssh(ctx context.Context, one Mount) error {
 	if m.t.SSH != nil {
 		agent, found = m.t.SSH(one.ID)
 	}
-	if !found {
-		if one.Required {
-			return fmt.Errorf("ssh agent %q is required: give it with --ssh %s", one.ID, one.ID)
-		}
-		return nil
+	if !found && one.Required {
+		return fmt.Errorf("ssh agent %q is required: give it with --ssh %s", one.ID, one.ID)
 	}
 	target := one.Target
 	if target == "" {
 		target = "/run/buildkit/ssh_agent." + strconv.Itoa(m.agents)
+	}
+	if m.agents == 0 { // the first, whether or not it is there, as with BuildKit
+		m.env = append(m.env, "SSH_AUTH_SOCK="+target)
+	}
+	m.agents++
+	if !found {
+		return nil
 	}
 	dir, err := os.MkdirTemp(m.o.Tmp, "agent-")
 	if err != nil {
@@ -58,10 +62,6 @@ func (m *mounter) ssh(ctx context.Context, one Mount) error {
 		return err
 	}
 	m.attach(target, fd, false)
-	if m.agents == 0 {
-		m.env = append(m.env, "SSH_AUTH_SOCK="+target)
-	}
-	m.agents++
 	return nil
 }
 

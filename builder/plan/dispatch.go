@@ -120,12 +120,12 @@ func (m *maker) workdir(s *stage, cmd command, c *dockerfile.Workdir, lint *dock
 		lint.RelativeWorkdir(c.Path, c.Location())
 	}
 	s.workdirSet = true
-	if path.IsAbs(c.Path) {
-		s.dir = path.Clean(c.Path)
-	} else {
-		s.dir = path.Join("/", s.dir, c.Path)
+	written := c.Path // an absolute one is kept as it is in the image
+	if !path.IsAbs(c.Path) {
+		written = path.Join("/", s.dir, c.Path)
 	}
-	s.img.Config.WorkingDir = s.native(s.dir)
+	s.dir = path.Clean(written)
+	s.img.Config.WorkingDir = s.native(written)
 	if s.dir == "/" {
 		s.img.note("WORKDIR /", nil)
 		return nil
@@ -133,7 +133,7 @@ func (m *maker) workdir(s *stage, cmd command, c *dockerfile.Workdir, lint *dock
 	step, err := m.graph.add(&Step{Op: Workdir{Path: s.dir, User: s.img.Config.User}, Parent: s.fs, Platform: *s.platform, NoCache: s.noCache,
 		Name: m.commandName(s, cmd, c.String()), Stage: s.label, Ranges: c.Location()})
 	s.fs = step
-	s.img.note("WORKDIR "+s.dir, step)
+	s.img.note("WORKDIR "+written, step)
 	return err
 }
 

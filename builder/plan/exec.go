@@ -12,6 +12,9 @@ import (
 
 // exec performs RUN.
 func (m *maker) exec(s *stage, cmd command, c *dockerfile.Run) error {
+	if names := dockerfile.Devices(c); len(names) > 0 {
+		return fmt.Errorf("RUN --device=%s is not supported: hod has no devices to give; take the flag away", names[0])
+	}
 	op := Run{Dir: s.dir, User: s.img.Config.User, Network: dockerfile.Network(c), Insecure: dockerfile.Security(c) == "insecure",
 		Proxy: m.proxies(), Env: s.env.Lines(), Hostname: cmp.Or(m.o.BuildArgs["BUILDKIT_SANDBOX_HOSTNAME"], "buildkitsandbox")}
 	for _, a := range s.args {

@@ -80,12 +80,12 @@ func (m *maker) fromImage(ctx context.Context, s *stage, name string, platform o
 	if s.platform == nil && m.implicit && img.Platform.OS != "" && img.Platform.Architecture != "" {
 		platform = normal(img.Platform)
 	}
-	if got := normal(img.Platform); got.OS != platform.OS || got.Architecture != platform.Architecture {
-		m.lint.For(s.src.Comments).BasePlatform(s.baseName, FormatPlatform(platform), FormatPlatform(got), s.src.Location)
-	}
 	s.platform = &platform
 	if len(base.Chain) == 0 {
 		return nil
+	}
+	if got := normal(img.Platform); got.OS != platform.OS || got.Architecture != platform.Architecture {
+		m.lint.For(s.src.Comments).BasePlatform(s.baseName, FormatPlatform(platform), FormatPlatform(got), s.src.Location)
 	}
 	s.fs, err = m.graph.add(&Step{Op: Base{Name: name, Digest: base.Digest, Chain: base.Chain, image: base}, Platform: platform,
 		Name: m.stepName(s, "FROM "+name), Stage: s.label, Ranges: s.src.Location})

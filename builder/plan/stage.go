@@ -82,7 +82,7 @@ func (m *maker) addStage(i int, src dockerfile.Stage) error {
 			s.context = spec
 		}
 	}
-	if base, ok := m.byName[strings.ToLower(s.baseName)]; ok && s.context == "" {
+	if base, ok := m.byName[s.baseName]; ok && s.context == "" { // in small letters, as names of images are
 		s.base = base
 	}
 	m.stages = append(m.stages, s)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -42,20 +40,18 @@ func (d *differential) answers(r *corpus.Result) map[string]string {
 		out["error"] = lastLines(r.Message, 1) + "\n"
 		return out
 	}
-	if len(r.Images) != 1 {
-		return out
-	}
-	img, base := r.Images[0], corpus.BaseOf(r.Images[0], d.bases)
-	var tree []string
-	for _, e := range img.Tree.Since(base.Tree) {
-		tree = append(tree, e.String())
-	}
-	out["want"], out["history"] = lines(tree), lines(img.HistorySince(base))
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(img.ConfigSince(base)); err == nil {
-		out["config"] = b.String()
+	for _, img := range r.Images {
+		suffix := ""
+		if len(r.Images) > 1 {
+			suffix = " " + img.Platform()
+		}
+		base := corpus.BaseOf(img, d.bases)
+		var tree []string
+		for _, e := range img.Tree.Since(base.Tree) {
+			tree = append(tree, e.String())
+		}
+		out["want"+suffix], out["history"+suffix] = lines(tree), lines(img.HistorySince(base))
+		out["config"+suffix] = asJSON(img.ConfigSince(base)) + "\n"
 	}
 	return out
 }

@@ -192,7 +192,7 @@ func (e Entry) what() []string {
 		return []string{"==", "/" + e.Same}
 	case e.Kind == File && e.Any:
 		return []string{"*"}
-	case e.Kind == File && len(e.Content) > 200:
+	case e.Kind == File && len(e.Content) > 1000:
 		return []string{fmt.Sprintf("%q… of %d bytes, sha256 %.8x", e.Content[:40], len(e.Content), sha256.Sum256(e.Content))}
 	case e.Kind == File && len(e.Content) > 0:
 		return []string{strconv.Quote(string(e.Content))}

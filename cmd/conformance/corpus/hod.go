@@ -102,8 +102,8 @@ func (r *Result) readProgress(text string) {
 			Text    string
 			Error   string
 			Warning struct {
-				RuleName string
-				Line     int
+				Rule string
+				Line int
 			}
 		}
 		if json.Unmarshal(s.Bytes(), &event) != nil {
@@ -112,7 +112,7 @@ func (r *Result) readProgress(text string) {
 		}
 		switch event.Event {
 		case "warning":
-			r.Warnings = append(r.Warnings, fmt.Sprintf("%d %s", event.Warning.Line, event.Warning.RuleName))
+			r.Warnings = append(r.Warnings, fmt.Sprintf("%d %s", event.Warning.Line, event.Warning.Rule))
 		case "output":
 			r.Message += event.Text + "\n"
 		}

@@ -158,6 +158,15 @@ func (r *Reader) layer(id string, blob []byte) ([]Entry, error) {
 	return list, err
 }
 
+// Platform is what the image is for: os/architecture[/variant].
+func (img *Image) Platform() string {
+	p := fmt.Sprintf("%v/%v", img.Document["os"], img.Document["architecture"])
+	if v, ok := img.Document["variant"]; ok {
+		p += fmt.Sprintf("/%v", v)
+	}
+	return p
+}
+
 // StartsWith says whether the image is built on another one.
 func (img *Image) StartsWith(base *Image) bool {
 	return len(base.Layers) > 0 && len(img.Layers) >= len(base.Layers) && slices.Equal(img.Layers[:len(base.Layers)], base.Layers)

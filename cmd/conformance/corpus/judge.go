@@ -27,10 +27,27 @@ func (c *Case) Judge(r *Result, p Place, bases []*Image) []string {
 	if fails || c.Prints() {
 		return out
 	}
-	if len(r.Images) != 1 {
-		return append(out, fmt.Sprintf("%d images", len(r.Images)))
+	for _, img := range r.Images {
+		suffix := ""
+		if len(r.Images) > 1 {
+			suffix = " " + img.Platform()
+		}
+		if !c.asks(suffix) {
+			out = append(out, fmt.Sprintf("an image that is not expected:%s", suffix))
+		}
+		out = append(out, c.judgeImage(img, p, BaseOf(img, bases), suffix)...)
 	}
-	return append(out, c.judgeImage(r.Images[0], p, BaseOf(r.Images[0], bases))...)
+	return out
+}
+
+// asks says whether the case expects something of an image: there may be several, each for a platform.
+func (c *Case) asks(suffix string) bool {
+	for _, name := range []string{"want", "config", "history", "warn"} {
+		if _, ok := c.Section(name + suffix); ok {
+			return true
+		}
+	}
+	return false
 }
 
 func sortedLines(text string) []string {
@@ -69,16 +86,16 @@ func BaseOf(img *Image, bases []*Image) *Image {
 var scratch = &Image{Tree: Tree{}, Document: map[string]any{"architecture": "amd64", "os": "linux", "config": map[string]any{
 	"WorkingDir": "/", "Env": []any{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}}}
 
-func (c *Case) judgeImage(img *Image, p Place, base *Image) []string {
+func (c *Case) judgeImage(img *Image, p Place, base *Image, suffix string) []string {
 	var out []string
-	if want, ok := c.Section("want"); ok {
+	if want, ok := c.Section("want" + suffix); ok {
 		list, err := ParseTree(p.Text(want))
 		if err != nil {
 			return []string{err.Error()}
 		}
 		out = append(out, Diff(list, img.Tree.Since(base.Tree))...)
 	}
-	if want, ok := c.Section("config"); ok {
+	if want, ok := c.Section("config" + suffix); ok {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(p.Text(want)), &fields); err != nil {
 			return append(out, "the wanted configuration: "+err.Error())
@@ -87,8 +104,8 @@ func (c *Case) judgeImage(img *Image, p Place, base *Image) []string {
 			out = append(out, fmt.Sprintf("config %s\n want %s", text(got), text(fields)))
 		}
 	}
-	if want, ok := c.Section("history"); ok {
-		lines := strings.Split(strings.TrimRight(p.Text(want), "\n"), "\n")
+	if want, ok := c.Section("history" + suffix); ok {
+		lines := strings.FieldsFunc(p.Text(want), func(r rune) bool { return r == '\n' })
 		if got := img.HistorySince(base); !slices.Equal(lines, got) {
 			out = append(out, fmt.Sprintf("history\n  %s\n want\n  %s", strings.Join(got, "\n  "), strings.Join(lines, "\n  ")))
 		}
