@@ -19,7 +19,7 @@ func (b *build) perform(ctx context.Context, s *plan.Step, st *state) error {
 	case plan.Context:
 		return b.context(ctx, op, st)
 	case plan.Fetch:
-		d, err := source.Fetch{URL: op.URL, Checksum: op.Checksum, Tmp: b.o.tmp(), ModTime: b.created()}.Do(ctx)
+		d, err := source.Fetch{URL: op.URL, Checksum: op.Checksum, Tmp: b.o.tmp(), ModTime: b.created(), Authorization: source.Authorization(b.o.secret, op.URL)}.Do(ctx)
 		if err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (b *build) checkout(ctx context.Context, s *plan.Step, op plan.Git, st *sta
 	if op.KeepGitDir != nil {
 		g.KeepGitDir = op.KeepGitDir
 	}
-	c, err := g.Checkout(ctx, source.GitOptions{Tmp: b.o.tmp()})
+	c, err := g.Checkout(ctx, g.Credentials(b.o.git(), b.o.secret))
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func open(ctx context.Context, o Options) (*input, error) {
 	if git, ok := c.Files.(*source.Checkout); ok {
 		in.time = git.Time
 	}
-	if err := in.read(o, text); err != nil {
+	if err := in.read(ctx, o, text); err != nil {
 		in.Close()
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func open(ctx context.Context, o Options) (*input, error) {
 
 // openTree opens the main or a named context.
 func openTree(ctx context.Context, o Options, spec string) (*source.Context, error) {
-	c, err := source.Open(ctx, spec, source.OpenOptions{Stdin: o.Stdin, Tmp: o.tmp(), Git: source.GitOptions{Tmp: o.tmp()}})
+	c, err := source.Open(ctx, spec, source.OpenOptions{Stdin: o.Stdin, Tmp: o.tmp(), Git: o.git(), Secret: o.secret})
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func openTree(ctx context.Context, o Options, spec string) (*source.Context, err
 }
 
 // read finds recipe and ignore file. text is the recipe where it was the whole of standard input.
-func (in *input) read(o Options, text []byte) error {
+func (in *input) read(ctx context.Context, o Options, text []byte) error {
 	name, inside := o.File, ""
 	var err error
 	switch {
@@ -103,6 +103,8 @@ func (in *input) read(o Options, text []byte) error {
 				text, err, inside, name = lower, nil, "dockerfile", "dockerfile"
 			}
 		}
+	case strings.HasPrefix(name, "https://"), strings.HasPrefix(name, "http://"):
+		text, err = fetchRecipe(ctx, o, name)
 	default:
 		if text, err = os.ReadFile(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			inside = relative(o.Context, name)
@@ -125,6 +127,16 @@ func (in *input) read(o Options, text []byte) error {
 	}
 	in.files = source.Filter(in.files, in.ignore)
 	return nil
+}
+
+// fetchRecipe reads a recipe from a server.
+func fetchRecipe(ctx context.Context, o Options, url string) ([]byte, error) {
+	d, err := source.Fetch{URL: url, Tmp: o.tmp(), Limit: dockerfile.MaxSize, Authorization: source.Authorization(o.secret, url)}.Do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return io.ReadAll(io.LimitReader(d.Reader(), dockerfile.MaxSize+1))
 }
 
 // relative is a file's path in the context, empty where it is outside.
@@ -151,3 +163,11 @@ func (in *input) ignored(p string) bool {
 }
 
 func (o Options) tmp() string { return os.TempDir() }
+
+// secret finds a secret by its id, for sources that want a credential.
+func (o Options) secret(id string) []byte { return o.Run.Secrets[id] }
+
+// git says how repositories are fetched: with the agent that --ssh gives.
+func (o Options) git() source.GitOptions {
+	return source.GitOptions{Tmp: o.tmp(), SSHAgent: o.Run.SSH["default"]}
+}

@@ -114,31 +114,29 @@ func openFile(ctx context.Context, name string, o OpenOptions) (*Context, error)
 }
 
 func openGit(ctx context.Context, g *Git, o OpenOptions) (*Context, error) {
-	git := g.withSecrets(o)
-	checkout, err := g.Checkout(ctx, git)
+	if o.Git.Tmp == "" {
+		o.Git.Tmp = o.Tmp
+	}
+	checkout, err := g.Checkout(ctx, g.Credentials(o.Git, o.Secret))
 	if err != nil {
 		return nil, fmt.Errorf("open context: %w", err)
 	}
 	return &Context{Files: checkout, Local: true, Commit: checkout.Commit, closer: checkout}, nil
 }
 
-// withSecrets adds the credentials for the remote's host.
-func (g *Git) withSecrets(o OpenOptions) GitOptions {
-	git := o.Git
-	if git.Tmp == "" {
-		git.Tmp = o.Tmp
-	}
+// Credentials adds the secrets for the remote's host, which find gives by id.
+func (g *Git) Credentials(o GitOptions, find func(id string) []byte) GitOptions {
 	u, err := url.Parse(g.Remote)
-	if err != nil || o.Secret == nil {
-		return git
+	if err != nil || find == nil {
+		return o
 	}
-	if git.Token == "" {
-		git.Token = Secret(o.Secret, "GIT_AUTH_TOKEN", u.Host)
+	if o.Token == "" {
+		o.Token = Secret(find, "GIT_AUTH_TOKEN", u.Host)
 	}
-	if git.Header == "" {
-		git.Header = Secret(o.Secret, "GIT_AUTH_HEADER", u.Host)
+	if o.Header == "" {
+		o.Header = Secret(find, "GIT_AUTH_HEADER", u.Host)
 	}
-	return git
+	return o
 }
 
 // Secret finds the credential for a host, or the one for all hosts.
