@@ -54,8 +54,10 @@ type pacedBody struct {
 
 func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil { // what follows is our own work, and may take its time
+	if err == io.EOF { // what follows is our own work, and may take its time
 		_ = b.p.set(time.Time{})
+	}
+	if err != nil {
 		return n, err
 	}
 	b.p.passed(n)
@@ -66,6 +68,11 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 func (s *Server) paceRequest(w *countingWriter, r *http.Request) {
 	c := http.NewResponseController(w.ResponseWriter)
 	w.pace = s.pace(c.SetWriteDeadline)
+	if len(r.TransferEncoding) > 0 && r.ProtoMajor == 1 {
+		// There may have been a length, too, that a proxy before us believed; what
+		// follows on this connection would then be somebody else's (RFC 9112, 6.1).
+		w.Header().Set("Connection", "close")
+	}
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &pacedBody{r.Body, s.pace(c.SetReadDeadline)}
 	}
