@@ -304,6 +304,9 @@ func (c *compiler) descriptors() error {
 		if f == nil || c.o.Terminal {
 			f = null
 		}
+		if err := c.give(f); err != nil {
+			return fmt.Errorf("give the process its pipe: %w", err)
+		}
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 10)
 		if err != nil {
 			return fmt.Errorf("duplicate stdio: %w", err)
@@ -315,6 +318,22 @@ func (c *compiler) descriptors() error {
 	}
 	c.inherit(c.syncR)
 	c.inherit(c.doneW)
+	return nil
+}
+
+// give makes a pipe the process's own, so that it can open /dev/stdout, which the kernel checks as it does a file.
+func (c *compiler) give(f *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	uid := outsideOf(c.o.UIDs, c.spec.Process.User.UID)
+	if st.Mode&unix.S_IFMT != unix.S_IFIFO || int(st.Uid) == uid || os.Geteuid() != 0 {
+		return nil
+	}
+	if err := unix.Fchown(int(f.Fd()), uid, -1); err != unix.EINVAL && err != unix.EPERM { // the id may not exist here
+		return err
+	}
 	return nil
 }
 

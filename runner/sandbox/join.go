@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -36,7 +37,7 @@ func CompileJoin(o JoinOptions) (*Program, error) {
 	c := &compiler{
 		Program: newProgram(), spec: spec, private: map[uint64]bool{}, joining: true,
 		o: Options{
-			Spec: spec, Filter: o.Filter, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
+			Spec: spec, UIDs: uidMap(o.PID), Filter: o.Filter, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
 			Terminal: o.Terminal, Die: o.Die, Unprivileged: o.Unprivileged,
 		},
 	}
@@ -48,6 +49,22 @@ func CompileJoin(o JoinOptions) (*Program, error) {
 		}
 	}
 	return c.Program, nil
+}
+
+// uidMap is the map of a process's user namespace, as this process sees it.
+func uidMap(pid int) []Range {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/uid_map", pid))
+	if err != nil {
+		return nil // the process is gone, which entering it tells
+	}
+	var ranges []Range
+	for line := range strings.Lines(string(text)) {
+		var r Range
+		if _, err := fmt.Sscan(line, &r.Inside, &r.Outside, &r.Count); err == nil {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
 }
 
 // enter makes the child undumpable before it is seen inside, so that a process
