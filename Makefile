@@ -59,7 +59,7 @@ OUT   ?= docs/bench
 SCALE ?= 1
 BENCH  = $(GO) run -tags $(TAGS) ./cmd/bench
 bench:
-	$(BENCH) -work "$(WORK)" -peers "$(PEERS)" -scale $(SCALE) -out $(OUT) $(BENCHFLAGS)
+	$(BENCH) -work "$(WORK)" -peers "$(PEERS)" -scale $(SCALE) -out $(OUT) $(if $(WORK)$(PEERS),,-readme README.md) $(BENCHFLAGS)
 
 # What bench compares with: Debian's tools, BuildKit and crane, inputs. PEERDIR keeps them.
 PEERDIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hod-bench

@@ -118,6 +118,32 @@ func TestRelayIsLate(t *testing.T) {
 	}
 }
 
+func TestReadmeHoldsThePictures(t *testing.T) {
+	page, folder := filepath.Join(t.TempDir(), "README.md"), t.TempDir()
+	if err := os.WriteFile(page, []byte("before\n"+readmeBegin+"old\n"+readmeEnd+"after\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "w2.svg"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second run finds the marks again
+		if err := (&report{}).putInto(page, folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := string(b); strings.Contains(s, "old") || strings.Count(s, "w2.svg") != 1 || strings.Contains(s, "w3.svg") ||
+		!strings.HasPrefix(s, "before\n") || !strings.HasSuffix(s, "after\n") {
+		t.Errorf("%s", s)
+	}
+	if ours, err := os.ReadFile("../../README.md"); err != nil || !strings.Contains(string(ours), readmeBegin) || !strings.Contains(string(ours), readmeEnd) {
+		t.Errorf("README.md has no place for the pictures: %v", err)
+	}
+}
+
 func TestRatiosAreToTheFastestOther(t *testing.T) {
 	r := &report{Rows: []*row{
 		{Cell: "a", Peer: "hod", Median: 2}, {Cell: "a", Peer: "slow", Median: 8}, {Cell: "a", Peer: "fast", Median: 4},

@@ -31,6 +31,7 @@ type options struct {
 	rounds      int
 	disk        int64
 	list        bool
+	readme      string
 	flame       string
 }
 
@@ -46,6 +47,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each cell, whatever the time")
 	flag.BoolVar(&o.list, "list", false, "print the cells and their peers")
 	flag.StringVar(&o.flame, "flame", "", "profile hod in these cells instead, and draw this SVG")
+	flag.StringVar(&o.readme, "readme", "", "put the pictures between the marks in this file when all is done")
 	flag.Int64Var(&o.disk, "disk", 9<<30, "bytes of the disk in memory")
 	flag.Parse()
 	code, err := start(o)
@@ -140,6 +142,9 @@ func run(o options, folder string) error {
 		if err := b.report.write(o.out); err != nil {
 			return err
 		}
+	}
+	if o.readme != "" {
+		return b.report.putInto(o.readme, o.out)
 	}
 	return nil
 }
