@@ -120,7 +120,7 @@ func TestRelayIsLate(t *testing.T) {
 
 func TestReadmeHoldsThePictures(t *testing.T) {
 	page, folder := filepath.Join(t.TempDir(), "README.md"), t.TempDir()
-	if err := os.WriteFile(page, []byte("before\n"+readmeBegin+"old\n"+readmeEnd+"after\n"), 0o644); err != nil {
+	if err := os.WriteFile(page, []byte("before\n"+readmeBegin+"former text\n"+readmeEnd+"after\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(folder, "w2.svg"), nil, 0o644); err != nil {
@@ -135,7 +135,7 @@ func TestReadmeHoldsThePictures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := string(b); strings.Contains(s, "old") || strings.Count(s, "w2.svg") != 1 || strings.Contains(s, "w3.svg") ||
+	if s := string(b); strings.Contains(s, "former text") || strings.Count(s, "w2.svg") != 1 || strings.Contains(s, "w3.svg") ||
 		!strings.HasPrefix(s, "before\n") || !strings.HasSuffix(s, "after\n") {
 		t.Errorf("%s", s)
 	}
