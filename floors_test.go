@@ -24,7 +24,7 @@ var doors = map[string][]string{
 
 // open are the rooms that other folders may enter.
 var open = []string{
-	"layers/archive", "layers/rootfs", "layers/userns", "layers/lockfile", "registry/server",
+	"layers/archive", "layers/rootfs", "layers/userns", "layers/lockfile", "registry/server", "runner/bundle",
 	// Their types are part of the layers door's own signatures.
 	"layers/compress", "layers/diff", "layers/snapshot",
 }

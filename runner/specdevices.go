@@ -6,11 +6,9 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-)
 
-// standardNodes are the devices that every container may open: the memory ones,
-// its terminals, and (136) the terminals of its own devpts.
-var standardNodes = [][2]int64{{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}, {136, -1}}
+	"github.com/hodbuild/hod/runner/cgroup"
+)
 
 // deviceRules are docker's: every node may be made, only known ones opened. The
 // privileged may open all.
@@ -18,33 +16,20 @@ func deviceRules(s *specs.Spec, o ContainerOptions) ([]specs.LinuxDeviceCgroup, 
 	if o.Privileged {
 		return nil, nil
 	}
-	allow := func(kind string, major, minor int64, access string) specs.LinuxDeviceCgroup {
-		r := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: access}
-		if major >= 0 {
-			r.Major = &major
-		}
-		if minor >= 0 {
-			r.Minor = &minor
-		}
-		return r
-	}
-	rules := []specs.LinuxDeviceCgroup{{Access: "rwm"}, allow("c", -1, -1, "m"), allow("b", -1, -1, "m")}
-	for _, n := range standardNodes {
-		rules = append(rules, allow("c", n[0], n[1], "rwm"))
-	}
+	rules := append([]specs.LinuxDeviceCgroup{{Access: "rwm"}}, cgroup.StandardDevices()...)
 	for i, d := range s.Linux.Devices {
 		access := o.Devices[i].Permissions
 		if access == "" {
 			access = "rwm"
 		}
-		rules = append(rules, allow(d.Type, d.Major, d.Minor, access))
+		rules = append(rules, cgroup.AllowDevice(d.Type, d.Major, d.Minor, access))
 	}
 	for _, text := range o.DeviceRules {
 		kind, major, minor, access, err := parseDeviceRule(text)
 		if err != nil {
 			return nil, err
 		}
-		rules = append(rules, allow(kind, major, minor, access))
+		rules = append(rules, cgroup.AllowDevice(kind, major, minor, access))
 	}
 	return rules, nil
 }

@@ -29,7 +29,7 @@ func groups() []group {
 		{"Containers", append([]verb{
 			{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"restart", restartCommand},
 			{"attach", attachCommand}, {"exec", execCommand}, {"cp", cpCommand}, {"diff", diffCommand}, {"commit", commitCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
-			{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"__monitor", monitorCommand}, {"spec", specCommand},
+			{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"__monitor", monitorCommand}, {"spec", specCommand}, {"runtime", runtimeCommand},
 		}, among(lifeVerbs, "stop", "kill", "pause", "unpause", "wait", "rm", "rename")...)},
 		{"Registries", append([]verb{
 			{"pull", pullCommand}, {"push", pushCommand}, {"copy", copyCommand}, {"manifest", manifestCommand},

@@ -284,3 +284,18 @@ func (g *Group) Destroy() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Mounts names the old hierarchies whose controllers are used, and says whether
+// the unified one is used instead.
+func Mounts() (old []string, unified bool, err error) {
+	mounts, err := hierarchies()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, c := range append(slices.Clone(always), "devices", "cpuset", "blkio") {
+		if mounts[c] != "" {
+			old = append(old, c)
+		}
+	}
+	return old, len(old) == 0, nil
+}

@@ -12,6 +12,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// standardNodes are the devices that every container may open: the memory ones,
+// its terminals, and (136) the terminals of its own devpts.
+var standardNodes = [][2]int64{{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}, {136, -1}}
+
+// StandardDevices are the rules that every container has: nodes may be made, and
+// the standard ones opened.
+func StandardDevices() []specs.LinuxDeviceCgroup {
+	rules := []specs.LinuxDeviceCgroup{AllowDevice("c", -1, -1, "m"), AllowDevice("b", -1, -1, "m")}
+	for _, n := range standardNodes {
+		rules = append(rules, AllowDevice("c", n[0], n[1], "rwm"))
+	}
+	return rules
+}
+
+// AllowDevice is a rule that allows; a negative number stands for all.
+func AllowDevice(kind string, major, minor int64, access string) specs.LinuxDeviceCgroup {
+	r := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: access}
+	if major >= 0 {
+		r.Major = &major
+	}
+	if minor >= 0 {
+		r.Minor = &minor
+	}
+	return r
+}
+
 // deviceLines are the rules in the form of cgroup v1: the file that each is
 // written to, and its text. There a refusal takes back a rule that is equal, and
 // cannot cut a piece out of a wider one.

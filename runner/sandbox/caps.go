@@ -102,7 +102,8 @@ func (c *compiler) capabilities(caps *specs.LinuxCapabilities) error {
 	c.call("set capabilities", unix.SYS_CAPSET, header, c.bytes(body, show))
 	for i := range capNames {
 		if sets[3]&(1<<i) != 0 {
-			c.call("raise ambient CAP_"+capNames[i], unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, i, 0, 0)
+			c.call("raise ambient CAP_"+capNames[i], unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, i, 0, 0).
+				accept(unix.EPERM, unix.EINVAL) // only what is inheritable too can be; other runtimes pass over it
 		}
 	}
 	return nil

@@ -57,6 +57,13 @@ type Options struct {
 	// SameIDs says that files belong inside to whom they belong in the
 	// caller's namespace: no tree's owners are mapped.
 	SameIDs bool
+	// ParentOpens says that the caller opens the trees, where the user namespace
+	// may not walk to them.
+	ParentOpens bool
+	// Ready, where it is not nil, is a fifo open for reading and writing: the
+	// sandbox is complete, Release returns, and the program is executed when
+	// somebody writes a byte into it.
+	Ready *os.File
 	// Scope is what Landlock withholds; Time says that the program has a time
 	// namespace of its own.
 	Scope Scope
@@ -179,7 +186,7 @@ func (c *compiler) namespaces() error {
 	if c.cgroup && slices.ContainsFunc(c.spec.Mounts, func(m specs.Mount) bool { return strings.HasPrefix(m.Type, "cgroup") }) {
 		c.gates = 1 // what is mounted shows the namespace's root
 	}
-	c.shared = c.private[unix.CLONE_NEWPID] && !c.o.Init && os.Geteuid() == 0 && c.spec.Process.OOMScoreAdj == nil
+	c.shared = c.private[unix.CLONE_NEWPID] && !c.o.Init && c.o.Ready == nil && os.Geteuid() == 0 && c.spec.Process.OOMScoreAdj == nil
 	return c.rlimits()
 }
 

@@ -207,6 +207,7 @@ func (c *compiler) privilege() error {
 	if caps == nil {
 		caps = &specs.LinuxCapabilities{}
 	}
+	c.present()
 	if err := c.appArmor(); err != nil {
 		return err
 	}
@@ -273,6 +274,11 @@ func (c *compiler) execute() error {
 	argv := c.vector(args, fmt.Sprintf("%q", args))
 	envp := c.vector(c.spec.Process.Env, fmt.Sprintf("<%d variables>", len(c.spec.Process.Env)))
 	c.call("close descriptors on execve", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	if c.o.Ready != nil {
+		c.inherit(c.o.Ready)
+		c.call("tell that the sandbox is complete", unix.SYS_CLOSE, int(c.doneW.Fd()))
+		c.call("wait for the start", unix.SYS_READ, int(c.o.Ready.Fd()), make([]byte, 8), 1)
+	}
 	if c.o.Init {
 		c.initProcess()
 	}
@@ -290,6 +296,25 @@ func (c *compiler) execute() error {
 	}
 	c.entries = append(c.entries, entry{kind: kindFail, what: what, args: [6]any{int(unix.ENOENT)}, out: -1, onError: -1, jump: -1})
 	return nil
+}
+
+// present looks for a program that is executed only later, so that who creates
+// the sandbox hears of one that is missing.
+func (c *compiler) present() {
+	if c.o.Ready == nil {
+		return
+	}
+	args := c.spec.Process.Args
+	what := fmt.Sprintf("exec %q", args[0])
+	var found []int
+	for _, n := range candidates(args[0], c.spec.Process.Env) {
+		c.call(what, unix.SYS_FACCESSAT, atCWD, n, unix.X_OK).accept(unix.ENOENT, unix.ENOTDIR, unix.EACCES).onError = c.here() + 1
+		found = append(found, c.jump("it is there"))
+	}
+	c.entries = append(c.entries, entry{kind: kindFail, what: what, args: [6]any{int(unix.ENOENT)}, out: -1, onError: -1, jump: -1})
+	for _, at := range found {
+		c.entries[at].jump = c.here()
+	}
 }
 
 // candidates are the paths to try for a program name.

@@ -127,7 +127,7 @@ func (c *compiler) mapsOwners() bool { return c.userns && !c.o.Unprivileged && !
 // files of the host's root are those of the container's root and nothing on
 // disk is chowned.
 func (c *compiler) tree(what, source string, flags int) (any, error) {
-	if !c.mapsOwners() {
+	if !c.userns || c.o.Unprivileged || c.o.SameIDs && !c.o.ParentOpens {
 		return c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, source, flags)), nil
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, source, uint(flags))
@@ -137,7 +137,9 @@ func (c *compiler) tree(what, source string, flags int) (any, error) {
 	f := os.NewFile(uintptr(fd), source)
 	c.own = append(c.own, f)
 	c.inherit(f)
-	c.idmap = append(c.idmap, mapped{f, flags&unix.AT_RECURSIVE != 0})
+	if c.mapsOwners() {
+		c.idmap = append(c.idmap, mapped{f, flags&unix.AT_RECURSIVE != 0})
+	}
 	return fd, nil
 }
 
@@ -180,7 +182,7 @@ func (c *compiler) gatherFS(m specs.Mount) {
 		return
 	}
 	fd := c.filesystem(m.Type, m.Source, m.Destination, m.Options)
-	if m.Type == "proc" {
+	if m.Type == "proc" && m.Destination == "/proc" {
 		c.proc = fd
 	}
 	strict := slices.Contains([]string{"proc", "sysfs", "devpts", "mqueue", "cgroup2"}, m.Type) ||

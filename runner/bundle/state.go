@@ -1,0 +1,121 @@
+//go:build linux
+
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/hodbuild/hod/runner/cgroup"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Runtime is the containers below one folder.
+type Runtime struct {
+	Root string
+	// Cgroups false leaves control groups to the caller.
+	NoCgroups bool
+}
+
+// container is what a folder remembers.
+type container struct {
+	specs.State
+	Start   uint64            `json:"start"`
+	Created time.Time         `json:"created"`
+	Groups  map[string]string `json:"groups,omitempty"`
+	dir     string
+}
+
+// ErrNotExist says that no container has that ID.
+var ErrNotExist = errors.New("container does not exist")
+
+// validID is what other runtimes take; an ID is a folder's name.
+var validID = regexp.MustCompile(`^[A-Za-z0-9_+.-]{1,200}$`)
+
+func (r Runtime) dir(id string) (string, error) {
+	if !validID.MatchString(id) || id == "." || id == ".." {
+		return "", fmt.Errorf("container ID %q: letters, digits, and _ + - . only", id)
+	}
+	return filepath.Join(r.Root, id), nil
+}
+
+func (r Runtime) load(id string) (*container, error) {
+	dir, err := r.dir(id)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("container %q: %w", id, ErrNotExist)
+	}
+	c := &container{dir: dir}
+	if err == nil {
+		err = json.Unmarshal(text, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read container %q: %w", id, err)
+	}
+	c.Status = c.now()
+	return c, nil
+}
+
+// now is the state as the process tells it.
+func (c *container) now() specs.ContainerState {
+	if start, err := startOf(c.Pid); err != nil || start != c.Start {
+		return specs.StateStopped
+	}
+	if _, err := os.Lstat(c.fifo()); err == nil {
+		return specs.StateCreated
+	}
+	return specs.StateRunning
+}
+
+func (c *container) fifo() string { return filepath.Join(c.dir, "start") }
+
+func (c *container) save() error {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	aside := filepath.Join(c.dir, ".state")
+	if err := os.WriteFile(aside, text, 0o600); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return os.Rename(aside, filepath.Join(c.dir, "state.json"))
+}
+
+// signal sends to exactly the process that was created.
+func (c *container) signal(sig unix.Signal) error {
+	fd, err := unix.PidfdOpen(c.Pid, 0)
+	if err != nil {
+		return os.ErrProcessDone
+	}
+	defer unix.Close(fd)
+	if c.now() == specs.StateStopped {
+		return os.ErrProcessDone
+	}
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+func (c *container) group() *cgroup.Group { return cgroup.Open(c.Groups) }
+
+// startOf is the time at which a living process began, in ticks since the boot.
+func startOf(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(fields) < 20 || fields[0][0] == 'Z' || fields[0][0] == 'X' {
+		return 0, os.ErrProcessDone
+	}
+	return strconv.ParseUint(string(fields[19]), 10, 64)
+}
