@@ -208,6 +208,8 @@ func (c *compiler) privilege() error {
 		caps = &specs.LinuxCapabilities{}
 	}
 	c.present()
+	// Before seccomp: a profile may be older than the call.
+	c.call("close descriptors on execve", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
 	if err := c.appArmor(); err != nil {
 		return err
 	}
@@ -273,7 +275,6 @@ func (c *compiler) execute() error {
 	args := c.spec.Process.Args
 	argv := c.vector(args, fmt.Sprintf("%q", args))
 	envp := c.vector(c.spec.Process.Env, fmt.Sprintf("<%d variables>", len(c.spec.Process.Env)))
-	c.call("close descriptors on execve", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
 	if c.o.Ready != nil {
 		c.inherit(c.o.Ready)
 		c.call("tell that the sandbox is complete", unix.SYS_CLOSE, int(c.doneW.Fd()))
