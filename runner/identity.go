@@ -4,6 +4,7 @@ package runner
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -26,6 +27,9 @@ var bootID = sync.OnceValue(func() string {
 // Number and start together name a process for as long as the boot lasts.
 func processStart(pid int) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, unix.ESRCH) { // it ended between opening and reading
+		return 0, os.ErrProcessDone
+	}
 	if err != nil {
 		return 0, err
 	}

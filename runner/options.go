@@ -64,6 +64,7 @@ type ContainerOptions struct {
 	Interactive bool // keep standard input open
 	Attach      []string
 	AutoRemove  bool
+	Once        bool // by run with AutoRemove: nobody but its maker will start it
 	ReadOnly    bool
 	Init        bool
 	Labels      map[string]string

@@ -165,6 +165,7 @@ func (cs *Containers) Monitor(ctx context.Context, launcher Launcher, id string)
 			fmt.Fprintf(report, "%d %s", ExitCode(err), err)
 		}
 		report.Close()
+		time.AfterFunc(100*time.Millisecond, shrink)
 	}
 	if first := os.NewFile(5, "attach"); first != nil {
 		if conn, err := net.FileConn(first); err == nil {

@@ -54,7 +54,7 @@ func lockMonitor(c *Container) (*os.File, error) {
 // exited.
 func (cs *Containers) truth(ctx context.Context, c *Container) (*State, error) {
 	s, err := c.LoadState()
-	if err != nil || !s.alive() {
+	if err != nil || !s.alive() && !c.abandoned(s) {
 		return s, err
 	}
 	lock, err := lockMonitor(c)
@@ -66,6 +66,9 @@ func (cs *Containers) truth(ctx context.Context, c *Container) (*State, error) {
 	}
 	defer lock.Close()
 	if s, err = c.LoadState(); err != nil || !s.alive() {
+		if err == nil && c.abandoned(s) {
+			return s, cs.erase(c)
+		}
 		return s, err
 	}
 	reap(ctx, c, s)
@@ -85,6 +88,12 @@ func (cs *Containers) truth(ctx context.Context, c *Container) (*State, error) {
 		return s, cs.erase(c)
 	}
 	return s, nil
+}
+
+// abandoned says that run --rm made the container and was killed before it could
+// start it. The time leaves one that is on its way alone.
+func (c *Container) abandoned(s *State) bool {
+	return c.Options.Once && s.Status == StatusCreated && time.Since(c.Created) > 10*time.Second
 }
 
 // alive reports whether the state claims that a monitor is at work.

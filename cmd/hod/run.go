@@ -123,7 +123,7 @@ func runVerb(c *cli.Context) error {
 		if err != nil {
 			return withCode(125, err)
 		}
-		made, err := newContainer(c, s, cs, nil)
+		made, err := newContainer(c, s, cs, func(o *runner.ContainerOptions) { o.Once = o.AutoRemove })
 		if err != nil {
 			return withCode(125, err)
 		}

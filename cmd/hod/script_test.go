@@ -80,6 +80,7 @@ func setup(e *testscript.Env) error {
 	}
 	e.Setenv("EXAMPLES", examples)
 	e.Setenv("NO_COLOR", "1")
+	e.Setenv("HOD_TEST_FULL", os.Getenv("HOD_TEST_FULL"))
 	if self, err := os.Executable(); err == nil {
 		e.Setenv("TESTBIN", self)
 	}
