@@ -77,6 +77,13 @@ func (r Runtime) create(ctx context.Context, id string, o CreateOptions) (p *san
 			os.RemoveAll(c.dir)
 		}
 	}()
+	text, err := os.ReadFile(filepath.Join(o.Bundle, "config.json"))
+	if err == nil { // later changes of the bundle are not the container's
+		err = os.WriteFile(filepath.Join(c.dir, "config.json"), text, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep bundle's config.json: %w", err)
+	}
 	table, err := c.compile(spec)
 	if err != nil {
 		return nil, err
@@ -128,8 +135,9 @@ func (r Runtime) finish(c *container, spec *specs.Spec, p *sandbox.Process, o Cr
 	return os.WriteFile(o.PidFile, []byte(strconv.Itoa(c.Pid)), 0o644)
 }
 
-func readSpec(bundle string) (*specs.Spec, error) {
-	text, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+// readSpec reads a bundle's config.json, or the copy that a container keeps.
+func readSpec(dir string) (*specs.Spec, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
 		return nil, fmt.Errorf("read bundle: %w", err)
 	}

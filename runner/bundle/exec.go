@@ -31,7 +31,7 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 	if c.Status != specs.StateRunning && c.Status != specs.StateCreated {
 		return 255, fmt.Errorf("exec in container %q: it is %s", id, c.Status)
 	}
-	spec, err := readSpec(c.Bundle)
+	spec, err := readSpec(c.dir)
 	if err != nil {
 		return 255, err
 	}
@@ -87,7 +87,7 @@ func (r Runtime) Process(id string, args, env []string) (*specs.Process, error) 
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSpec(c.Bundle)
+	s, err := readSpec(c.dir)
 	if err != nil {
 		return nil, err
 	}

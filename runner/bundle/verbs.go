@@ -34,7 +34,7 @@ func (r Runtime) Start(id string) error {
 	if err := errors.Join(err, fifo.Close(), os.Remove(c.fifo())); err != nil {
 		return fmt.Errorf("start container %q: %w", id, err)
 	}
-	s, err := readSpec(c.Bundle)
+	s, err := readSpec(c.dir)
 	if err != nil || s.Hooks == nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (r Runtime) Delete(id string, force bool) error {
 		}
 	}
 	err = c.group().Destroy()
-	s, specErr := readSpec(c.Bundle)
+	s, specErr := readSpec(c.dir)
 	if err := errors.Join(err, os.RemoveAll(c.dir)); err != nil {
 		return fmt.Errorf("delete container %q: %w", id, err)
 	}

@@ -258,6 +258,10 @@ func (c *compiler) gate() error {
 			return fmt.Errorf("open namespace: %w", err)
 		}
 		c.own = append(c.own, f)
+		if j.flag == unix.CLONE_NEWPID { // setns changes it for children only
+			c.pidns = f
+			continue
+		}
 		c.inherit(f)
 		c.call("join namespace "+j.path, unix.SYS_SETNS, int(f.Fd()), int(j.flag))
 	}

@@ -77,6 +77,7 @@ type Program struct {
 	keep    []*os.File // inherited descriptors
 	own     []*os.File // those that Close closes
 	made    []madePoint
+	pidns   *os.File // process namespace of others that the child is born in
 	sysfs   *os.File // becomes a sysfs of the network that the child is born in
 	idmap   []mapped // trees whose owners the parent maps at the gate
 	flags   uint64   // namespaces to clone into

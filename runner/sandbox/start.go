@@ -124,6 +124,12 @@ func (p *Process) own(started chan<- error, netns *os.File) {
 			return
 		}
 	}
+	if ns := p.program.pidns; ns != nil {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWPID); err != nil {
+			started <- fmt.Errorf("join process namespace: %w", err)
+			return
+		}
+	}
 	if err := p.program.mountSysfs(); err != nil {
 		started <- err
 		return
@@ -146,7 +152,7 @@ func (p *Process) own(started chan<- error, netns *os.File) {
 		close(p.joined)
 	}
 	close(p.exited)
-	if netns == nil {
+	if netns == nil && p.program.pidns == nil {
 		runtime.UnlockOSThread()
 	}
 }
