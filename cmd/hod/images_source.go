@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/hodbuild/hod/builder"
@@ -26,9 +27,11 @@ func newImageSource(s *layers.Store, c *registry.Client) *imageSource {
 	return &imageSource{store: s, client: c, remote: map[digest.Digest]*registry.Remote{}}
 }
 
-// Resolve finds an image for a platform; with pull the registry is asked first.
+// Resolve finds an image for a platform; with pull the registry is asked first,
+// unless the name has a digest: what is here is then what the registry would give,
+// and a registry that is busy breaks no build.
 func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*builder.BaseImage, error) {
-	if !pull {
+	if !pull || strings.Contains(name, "@") {
 		img, err := i.store.Resolve(name, &p)
 		if err == nil {
 			return &builder.BaseImage{Name: name, Digest: img.ID, Config: img.Config, Chain: img.Chain}, nil

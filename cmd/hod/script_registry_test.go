@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"bufio"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -9,6 +11,20 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// busy VAR starts a registry that answers 429 to everything, and asks to come
+// back in years.
+func busy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: busy VAR")
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "1000000000")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	ts.Defer(srv.Close)
+	ts.Setenv(args[0], strings.TrimPrefix(srv.URL, "http://"))
+}
 
 // serve VAR [FLAGS] starts a registry of hod on a free port, in a store of its
 // own, and puts its address into VAR. It ends with the script.

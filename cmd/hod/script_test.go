@@ -124,6 +124,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"match":    match,
 	"up":       up,
 	"serve":    serve,
+	"busy":     busy,
 }
 
 // base NAME imports an image with busybox in it.
