@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"hash/fnv"
 	"io"
 	"io/fs"
@@ -37,7 +38,7 @@ type fileID struct {
 }
 
 const (
-	statMagic  = "hodstat1"
+	statMagic  = "hodstat2"
 	recordSize = 6*8 + 32
 	statLimit  = 256 << 20
 )
@@ -76,20 +77,30 @@ func OpenStatCache(path string) (*StatCache, error) {
 	if len(data) < 16 || string(data[:8]) != statMagic || binary.LittleEndian.Uint64(data[8:]) != checksum(data[16:]) {
 		return c, nil
 	}
-	for data = data[16:]; len(data) >= recordSize; data = data[recordSize:] {
-		var id fileID
-		if _, err := binary.Decode(data, binary.LittleEndian, &id); err != nil {
-			return c, nil
-		}
-		c.old[id] = sum(data[recordSize-32:])
+	data = data[16:]
+	c.old = make(map[fileID]sum, len(data)/recordSize)
+	for ; len(data) >= recordSize; data = data[recordSize:] {
+		c.old[decodeID(data)] = sum(data[recordSize-32:])
 	}
 	return c, nil
 }
 
+// encode appends the words of an ID, which decodeID reads.
+func (id fileID) encode(data []byte) []byte {
+	for _, n := range [...]uint64{id.Name, id.Dev, id.Ino, id.Size, uint64(id.Mtime), uint64(id.Ctime)} {
+		data = binary.LittleEndian.AppendUint64(data, n)
+	}
+	return data
+}
+
+func decodeID(data []byte) fileID {
+	n := func(i int) uint64 { return binary.LittleEndian.Uint64(data[8*i:]) }
+	return fileID{Name: n(0), Dev: n(1), Ino: n(2), Size: n(3), Mtime: int64(n(4)), Ctime: int64(n(5))}
+}
+
+// checksum is of the polynomial for which processors have an instruction.
 func checksum(data []byte) uint64 {
-	h := fnv.New64a()
-	h.Write(data)
-	return h.Sum64()
+	return uint64(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // Save writes the entries that were used since the cache was opened, if there are new ones.
@@ -99,13 +110,10 @@ func (c *StatCache) Save() error {
 	if !c.miss {
 		return nil
 	}
-	data := append([]byte(statMagic), make([]byte, 8)...)
+	data := make([]byte, 16, 16+len(c.used)*recordSize)
+	copy(data, statMagic)
 	for id, s := range c.used {
-		var err error
-		if data, err = binary.Append(data, binary.LittleEndian, id); err != nil {
-			return err
-		}
-		data = append(data, s[:]...)
+		data = append(id.encode(data), s[:]...)
 	}
 	binary.LittleEndian.PutUint64(data[8:], checksum(data[16:]))
 	return c.write(data)
