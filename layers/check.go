@@ -210,6 +210,25 @@ func (s *Store) whole(d digest.Digest) bool {
 	return false
 }
 
+// Whole tells whether all of an image is there: its config, its record, every layer in some form, and the blobs of the
+// manifest that it came with.
+func (s *Store) Whole(img *Image) bool {
+	if img.Manifest != nil {
+		if _, err := s.wholeManifest(img.Manifest.Digest); err != nil {
+			return false
+		}
+	}
+	if _, _, err := s.find("blobs", img.ID); err != nil || !s.has(s.imagePath(img.ID)) {
+		return false
+	}
+	for _, d := range img.Chain {
+		if !s.whole(d) {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *Store) hasTree(d digest.Digest) bool {
 	_, _, err := s.find("trees", d)
 	return err == nil

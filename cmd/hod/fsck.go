@@ -9,9 +9,12 @@ import (
 
 func fsckCommand() *cli.Command {
 	return &cli.Command{
-		Name:   "fsck",
-		Usage:  "Hash everything in the store again and follow every name",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "repair", Usage: "drop what is damaged; it comes back when it is pulled or built again"}},
+		Name:  "fsck",
+		Usage: "Hash everything in the store again and follow every name",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "repair", Usage: "drop what is damaged and fetch again what came from a registry; the rest comes back when it is built"},
+			plainHTTP(),
+		},
 		Action: fsck,
 	}
 }
@@ -21,6 +24,7 @@ func fsck(c *cli.Context) error {
 		return err
 	}
 	return withStore(c, func(s *layers.Store) error {
+		pulled := pulledImages(c, s)
 		r, err := s.Check(c.Context, layers.CheckOptions{Repair: c.Bool("repair")})
 		if err != nil {
 			return err
@@ -40,6 +44,11 @@ func fsck(c *cli.Context) error {
 		if _, err := fmt.Fprintf(c.App.Writer, "%d blobs, %d layers, %d images, %d names, %s hashed, %d problems\n",
 			r.Blobs, r.Layers, r.Images, r.References, humanSize(r.Bytes), len(r.Problems)); err != nil {
 			return err
+		}
+		if c.Bool("repair") && len(r.Problems) > 0 {
+			if err := fetchAgain(c, s, pulled); err != nil {
+				return err
+			}
 		}
 		if open > 0 {
 			return withHint(fmt.Errorf("the store has %d problems", open), "hod fsck --repair drops what is damaged")
