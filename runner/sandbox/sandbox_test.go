@@ -5,6 +5,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -38,7 +39,7 @@ func busyboxRoot(t testing.TB) string {
 	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), bytes, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []string{"sh", "true", "cat", "id", "ls", "hostname", "grep", "readlink", "stat", "sleep", "mount", "touch"} {
+	for _, n := range []string{"sh", "true", "cat", "id", "ls", "hostname", "grep", "readlink", "stat", "sleep", "mount", "touch", "tr"} {
 		os.Symlink("busybox", filepath.Join(root, "bin", n))
 	}
 	return root
@@ -236,4 +237,34 @@ func joinAndRead(t *testing.T, pid int, terminal bool) string {
 		t.Errorf("ended with %v, %v", status, err)
 	}
 	return strings.ReplaceAll(string(out), "\r", "")
+}
+
+// A process namespace that is given by its path is the one that the program is in.
+func TestProcessNamespaceByPath(t *testing.T) {
+	root := busyboxRoot(t)
+	p, err := Compile(Options{Spec: testSpec("sleep", "100"), Root: Root{Source: root}, Die: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := Start(context.Background(), p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	defer first.Kill()
+	if err := first.Release(); err != nil {
+		t.Fatal(err)
+	}
+	spec := testSpec("sh", "-c", "tr '\\0' ' ' </proc/1/cmdline; readlink /proc/self/ns/pid")
+	path := fmt.Sprintf("/proc/%d/ns/pid", first.PID())
+	for i := range spec.Linux.Namespaces {
+		if spec.Linux.Namespaces[i].Type == specs.PIDNamespace {
+			spec.Linux.Namespaces[i].Path = path
+		}
+	}
+	want, _ := os.Readlink(path)
+	out, _, err := run(t, Options{Spec: spec, Root: Root{Source: root}})
+	if err != nil || !strings.Contains(out, "sleep 100") || !strings.Contains(out, want) {
+		t.Errorf("%q, %v; want %s", out, err, want)
+	}
 }
