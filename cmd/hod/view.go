@@ -87,7 +87,7 @@ func stepRow(s *builder.Step) progress.Row {
 
 // phases are what a person reads for the actions of a transfer.
 var phases = map[string]string{
-	"wait": "Waiting", "compress": "Compressing", "download": "Downloading", "upload": "Pushing", "unpack": "Extracting",
+	"waiting": progress.Waiting, "compress": "Compressing", "download": "Downloading", "upload": "Pushing", "unpack": "Extracting",
 	"verify": "Verifying", "exists": "Already exists", "mounted": "Mounted",
 }
 

@@ -61,5 +61,9 @@ type Event struct {
 	time           time.Time
 }
 
+// Waiting is the phase of bytes that have yet to move. It is shown where somebody
+// looks, and makes no line in a pipe.
+const Waiting = "Waiting"
+
 // ended says that a row will say nothing more.
 func (k Kind) ended() bool { return k == Cached || k == Done || k == Failed || k == Canceled }

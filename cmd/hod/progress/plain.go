@@ -78,13 +78,19 @@ func label(r *row) string {
 // bytes says when a phase begins, and now and then how far it is.
 func (p *plain) bytes(e Event, r *row) {
 	last, known := p.moved[r]
+	size := ""
+	if e.Total > 0 {
+		size = " " + Size(e.Total)
+	}
 	switch {
+	case e.Text == Waiting:
+		return
 	case known && last.phase == e.Text && e.time.Sub(last.at) < quietly:
 		return
 	case known && last.phase == e.Text:
 		fmt.Fprintf(p.w, "%s %s %s\n", label(r), e.Text, far(r))
 	default:
-		fmt.Fprintf(p.w, "%s %s %s\n", label(r), e.Text, Size(e.Total))
+		fmt.Fprintf(p.w, "%s %s%s\n", label(r), e.Text, size)
 	}
 	p.moved[r] = moved{e.Text, e.time}
 }
