@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -24,6 +25,7 @@ func TestExamples(t *testing.T) {
 	dir := t.TempDir()
 	importBusybox(t, dir)
 	store := filepath.Join(dir, "store")
+	command(t, store, "hod tag base busybox")
 	for _, row := range []struct {
 		name string
 		want []string
@@ -53,6 +55,37 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestReadme types what the README says from nothing to a pushed image, but for
+// the build of hod itself.
+func TestReadme(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("containers with a private network want root")
+	}
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ = bytes.Cut(text, []byte("## From nothing to a pushed image"))
+	text, _, _ = bytes.Cut(text, []byte("Everything that hod keeps"))
+	dir := t.TempDir()
+	script := strings.ReplaceAll(typed(string(text)), "make build && export PATH=$PWD/bin:$PATH\n", "")
+	script = strings.ReplaceAll(strings.ReplaceAll(script, "/tmp/", dir+"/"), "127.0.0.1:5000", freeAddress(t))
+	if out := command(t, filepath.Join(dir, "store"), script); !strings.Contains(out, "Hello, Ada.") || !strings.Contains(out, "v1: digest: sha256:") {
+		t.Errorf("%s", out)
+	}
+}
+
+// typed is what the indented lines of a page say.
+func typed(page string) string {
+	var script strings.Builder
+	for line := range strings.Lines(page) {
+		if text, ok := strings.CutPrefix(line, "    "); ok && !strings.Contains(text, "bookworm") {
+			script.WriteString(text)
+		}
+	}
+	return script.String()
+}
+
 // follow types the indented lines of an example's README, but for those that
 // make a Debian, with free ports.
 func follow(t *testing.T, store, name string) string {
@@ -61,14 +94,8 @@ func follow(t *testing.T, store, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var script strings.Builder
-	for line := range strings.Lines(string(text)) {
-		if typed, ok := strings.CutPrefix(line, "    "); ok && !strings.Contains(typed, "bookworm") {
-			script.WriteString(typed)
-		}
-	}
-	typed := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(script.String(), freeAddress(t))
-	return command(t, store, typed)
+	script := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(typed(string(text)), freeAddress(t))
+	return command(t, store, script)
 }
 
 func freeAddress(t *testing.T) string {
