@@ -57,6 +57,9 @@ func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 		return Exit{}, err
 	}
 	defer io.close()
+	if err := io.give(outside(c.UIDs, int(spec.Process.User.UID)), outside(c.GIDs, int(spec.Process.User.GID))); err != nil {
+		return Exit{}, err
+	}
 	options.Stdin, options.Stdout, options.Stderr = io.child[0], io.child[1], io.child[2]
 	group, err := c.group(spec)
 	if err != nil {

@@ -60,6 +60,19 @@ func newStreams(c Command) (*execStreams, error) {
 	return s, err
 }
 
+// give makes the command's user the owner of its pipes, who may open /dev/stdout again.
+func (s *execStreams) give(uid, gid int) error {
+	if userns.Here() == userns.Single {
+		return nil
+	}
+	for _, f := range s.ours {
+		if err := f.Chown(uid, gid); err != nil {
+			return fmt.Errorf("make pipe: %w", err)
+		}
+	}
+	return nil
+}
+
 func (s *execStreams) output(w io.Writer) (*os.File, error) {
 	if w == nil {
 		return nil, nil
