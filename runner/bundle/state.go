@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hodbuild/hod/runner/cgroup"
@@ -37,11 +37,14 @@ type container struct {
 // ErrNotExist says that no container has that ID.
 var ErrNotExist = errors.New("container does not exist")
 
-// validID is what other runtimes take; an ID is a folder's name.
-var validID = regexp.MustCompile(`^[A-Za-z0-9_+.-]{1,200}$`)
+// idLetters and maxID are what other runtimes take; an ID is a folder's name.
+const (
+	idLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-"
+	maxID     = 200
+)
 
 func (r Runtime) dir(id string) (string, error) {
-	if !validID.MatchString(id) || id == "." || id == ".." {
+	if id == "" || len(id) > maxID || strings.Trim(id, idLetters) != "" || id == "." || id == ".." {
 		return "", fmt.Errorf("container ID %q: letters, digits, and _ + - . only", id)
 	}
 	return filepath.Join(r.Root, id), nil
