@@ -57,7 +57,7 @@ func importBusybox(t *testing.T, dir string) {
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	script := "cp /bin/busybox root/bin && ln -s busybox root/bin/sh && ln -s busybox root/bin/sleep && tar -C root -c . | " + hod + " --root store import - base"
+	script := "cp /bin/busybox root/bin && for t in sh sleep cat wc test; do ln -s busybox root/bin/$t; done && tar -C root -c . | " + hod + " --root store import - base"
 	cmd := exec.Command("sh", "-c", script)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
