@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO      ?= go
 BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
 
-.PHONY: build test test-full lint demo fuzz release guard claims crash tools bench bench-peers flame clean
+.PHONY: cross build test test-full lint demo fuzz release guard claims crash tools bench bench-peers flame clean
 
 build:
 	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
@@ -33,6 +33,10 @@ claims:
 lint:
 	@test -z "$$(gofmt -l cmd builder layers registry runner *.go)" || { gofmt -l cmd builder layers registry runner *.go; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
+
+# It compiles elsewhere too; what was not run there is untested.
+cross:
+	for at in linux/arm64 darwin/arm64; do GOOS=$${at%/*} GOARCH=$${at#*/} $(BUILD) -o /dev/null ./cmd/hod || exit 1; done
 
 # BASE=go makes the base image of Go modules even where there is a busybox.
 demo: build

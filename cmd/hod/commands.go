@@ -26,17 +26,13 @@ func groups() []group {
 			{"build", buildCommand}, {"import", importCommand}, {"images", imagesCommand}, {"tag", tagCommand}, {"rmi", rmiCommand},
 			{"inspect", inspectCommand}, {"history", historyCommand}, {"save", saveCommand}, {"load", loadCommand}, {"export", exportCommand},
 		}},
-		{"Containers", append([]verb{
-			{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"restart", restartCommand},
-			{"attach", attachCommand}, {"exec", execCommand}, {"cp", cpCommand}, {"diff", diffCommand}, {"commit", commitCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
-			{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"__monitor", monitorCommand}, {"spec", specCommand}, {"runtime", runtimeCommand},
-		}, among(lifeVerbs, "stop", "kill", "pause", "unpause", "wait", "rm", "rename")...)},
+		{"Containers", containerVerbs()},
 		{"Registries", append([]verb{
 			{"pull", pullCommand}, {"push", pushCommand}, {"copy", copyCommand}, {"manifest", manifestCommand},
 			{"login", loginCommand}, {"logout", logoutCommand}, {"serve", serveCommand}, {"tags", tagsCommand},
 		}, among(remoteVerbs, "catalog", "digest", "config", "blob", "referrers", "delete")...)},
 		{"Store", []verb{{"df", dfCommand}, {"prune", pruneCommand}, {"fsck", fsckCommand}, {"why", whyCommand}}},
-		{"hod", []verb{{"info", infoCommand}, {"version", versionCommand}, {"completion", completionCommand}}},
+		{"hod", append(machineVerbs(), verb{"version", versionCommand}, verb{"completion", completionCommand})},
 	}
 }
 

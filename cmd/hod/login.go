@@ -75,7 +75,7 @@ func credential(c *cli.Context) (user, password string, err error) {
 // ask reads a line from the terminal, without showing it where echo is false.
 func ask(c *cli.Context, prompt string, echo bool) (string, error) {
 	fd := int(os.Stdin.Fd())
-	old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	old, err := unix.IoctlGetTermios(fd, readTermios)
 	if err != nil {
 		return "", withHint(errors.New("login: standard input is not a terminal"), "hod login -u USER --password-stdin REGISTRY < FILE")
 	}
@@ -83,11 +83,11 @@ func ask(c *cli.Context, prompt string, echo bool) (string, error) {
 	if !echo {
 		quiet := *old
 		quiet.Lflag &^= unix.ECHO
-		if err := unix.IoctlSetTermios(fd, unix.TCSETS, &quiet); err != nil {
+		if err := unix.IoctlSetTermios(fd, writeTermios, &quiet); err != nil {
 			return "", err
 		}
 		defer func() {
-			unix.IoctlSetTermios(fd, unix.TCSETS, old)
+			unix.IoctlSetTermios(fd, writeTermios, old)
 			fmt.Fprintln(c.App.ErrWriter)
 		}()
 	}

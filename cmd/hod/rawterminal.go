@@ -12,7 +12,7 @@ import (
 // restore gives the terminal back as it was.
 func rawTerminal(stdin bool) (restore func(), err error) {
 	fd := int(os.Stdin.Fd())
-	old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	old, err := unix.IoctlGetTermios(fd, readTermios)
 	if !stdin || err != nil {
 		return func() {}, nil
 	}
@@ -22,10 +22,10 @@ func rawTerminal(stdin bool) (restore func(), err error) {
 	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
+	if err := unix.IoctlSetTermios(fd, writeTermios, &raw); err != nil {
 		return nil, fmt.Errorf("set terminal to raw: %w", err)
 	}
-	return func() { unix.IoctlSetTermios(fd, unix.TCSETS, old) }, nil
+	return func() { unix.IoctlSetTermios(fd, writeTermios, old) }, nil
 }
 
 // windowSizes gives the terminal's rows and columns, now and at each change.

@@ -8,6 +8,6 @@ import (
 
 // hasTermios tells a terminal from other devices.
 func hasTermios(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	_, err := unix.IoctlGetTermios(int(f.Fd()), readTermios)
 	return err == nil
 }

@@ -1,0 +1,13 @@
+package main
+
+// containerVerbs are the verbs of containers, in the order of the help page.
+func containerVerbs() []verb {
+	return append([]verb{
+		{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"restart", restartCommand},
+		{"attach", attachCommand}, {"exec", execCommand}, {"cp", cpCommand}, {"diff", diffCommand}, {"commit", commitCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
+		{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"__monitor", monitorCommand}, {"spec", specCommand}, {"runtime", runtimeCommand},
+	}, among(lifeVerbs, "stop", "kill", "pause", "unpause", "wait", "rm", "rename")...)
+}
+
+// machineVerbs tell of the machine.
+func machineVerbs() []verb { return []verb{{"info", infoCommand}} }

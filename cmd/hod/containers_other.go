@@ -1,0 +1,29 @@
+//go:build !linux
+
+package main
+
+import (
+	"context"
+
+	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
+)
+
+// containerVerbs: containers run on Linux only. Here hod builds what needs no RUN, and carries and serves images.
+func containerVerbs() []verb { return nil }
+
+func machineVerbs() []verb { return nil }
+
+func inspectContainer(context.Context, *layers.Store, string) (any, error) {
+	return nil, runner.ErrNoContainer
+}
+
+func exportContainer(*cli.Context, *layers.Store, *runner.Containers, string) error {
+	return runner.ErrNoContainer
+}
+
+// enterForStore and enterForBuild have no namespace to enter here.
+func enterForStore(*cli.Context) error { return nil }
+
+func enterForBuild(*cli.Context, string) error { return nil }

@@ -1,0 +1,6 @@
+package main
+
+import "golang.org/x/sys/unix"
+
+// The calls that read and change what a terminal does.
+const readTermios, writeTermios = unix.TCGETS, unix.TCSETS
