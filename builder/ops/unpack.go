@@ -3,7 +3,6 @@ package ops
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -44,8 +43,8 @@ func (p *planner) unpack(ctx context.Context, s Source, e source.Entry) (bool, e
 	return true, p.extract(ctx, a, "", to)
 }
 
-// extract places what lies in a folder of an archive. The archive's own root changes nothing at the destination. A
-// folder of the archive goes through a link of the tree below that leads to a folder, as tar does; all else replaces.
+// extract places what lies in a folder of an archive. The archive's own root changes nothing at the destination. Folders
+// are merged; anything else takes the place of what is there, and so does a folder that of a link to one.
 func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string) error {
 	list, err := a.ReadDir(dir)
 	if err != nil {
@@ -56,11 +55,6 @@ func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string
 			return err
 		}
 		from, place := e.Path, path.Join(to, path.Base(e.Path))
-		if e.IsDir() {
-			if place, err = p.folderPlace(place); err != nil {
-				return err
-			}
-		}
 		changed := e
 		if p.own != nil {
 			changed.UID, changed.GID = p.own.uid, p.own.gid
@@ -79,25 +73,6 @@ func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string
 		}
 	}
 	return nil
-}
-
-func (p *planner) folderPlace(place string) (string, error) {
-	old, err := p.canvas.lookup(place)
-	if err != nil || old == nil || old.Type != tar.TypeSymlink {
-		return place, err
-	}
-	resolved, err := source.Resolve(p.canvas, place, true)
-	if err != nil {
-		if errors.Is(err, source.ErrLinks) {
-			return place, nil
-		}
-		return "", err
-	}
-	target, err := p.canvas.lookup(resolved)
-	if err != nil || target == nil || !target.IsDir() {
-		return place, err
-	}
-	return resolved, nil
 }
 
 // isArchive says whether a file is a tar archive, plain or compressed, by its content.

@@ -15,6 +15,7 @@ import (
 type Archive struct {
 	*Tree
 	spool *os.File
+	links map[string]Entry // what the last hard link's header says of a file, by inode
 }
 
 // Limits of an archive that is used as a tree. They bound memory and disk against hostile input; zero means the default.
@@ -48,7 +49,7 @@ func ReadArchive(r io.Reader, tmp string, limits Limits) (*Archive, error) {
 		spool.Close()
 		return nil, fmt.Errorf("unlink temporary file: %w", err)
 	}
-	a := &Archive{Tree: NewTree(), spool: spool}
+	a := &Archive{Tree: NewTree(), spool: spool, links: map[string]Entry{}}
 	if err := a.read(tar.NewReader(r), limits); err != nil {
 		spool.Close()
 		return nil, err
@@ -68,6 +69,7 @@ func (a *Archive) read(tr *tar.Reader, limits Limits) error {
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
+			a.settleLinks()
 			return nil
 		}
 		if err != nil {
@@ -125,6 +127,8 @@ func (a *Archive) checkParents(p string) error {
 	return nil
 }
 
+// link adds a name to a file. What the link's own header says of the file will hold for all its names, as when it is
+// unpacked.
 func (a *Archive) link(e Entry, target string) error {
 	p, err := inside(target)
 	if err != nil {
@@ -137,12 +141,22 @@ func (a *Archive) link(e Entry, target string) error {
 	if n.entry.Inode == "" {
 		n.entry.Inode = strconv.Itoa(len(a.nodes)) + ":" + p
 	}
+	a.links[n.entry.Inode] = e
 	linked := n.entry
 	linked.Path = e.Path
 	if p != e.Path {
 		a.Add(linked, n.open)
 	}
 	return nil
+}
+
+// settleLinks gives files with several names what the last of their headers says.
+func (a *Archive) settleLinks() {
+	for _, n := range a.nodes {
+		if e, ok := a.links[n.entry.Inode]; ok && n.entry.Inode != "" {
+			n.entry.Mode, n.entry.UID, n.entry.GID, n.entry.ModTime = e.Mode, e.UID, e.GID, e.ModTime
+		}
+	}
 }
 
 // EntryOf makes an entry of an archive's header; a hard link has the type of a regular file.

@@ -4,15 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hodbuild/hod/cmd/conformance/corpus"
 	"golang.org/x/sync/errgroup"
@@ -20,12 +16,9 @@ import (
 
 // differential builds every case of the corpus with hod and with BuildKit and compares what came out, field by field.
 type differential struct {
-	o      options
-	dir    string
-	url    string
-	hod    *corpus.Hod
+	o options
+	*room
 	bk     *buildkit
-	bases  []*corpus.Image
 	mu     sync.Mutex
 	counts map[string]int
 }
@@ -53,64 +46,30 @@ func runDifferential(ctx context.Context, o options) score {
 	return s
 }
 
-// newDifferential starts a server of files, a registry with the bases, a store with the bases, and BuildKit.
+// newDifferential opens a room, a registry with the bases, and BuildKit.
 func newDifferential(ctx context.Context, o options, cases []*corpus.Case) (*differential, func(), error) {
 	bin, err := installBuildKit(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	dir := filepath.Join(o.work, "differential")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, nil, err
-	}
-	files := corpus.Serve(dir)
-	reader := corpus.NewReader()
-	d := &differential{o: o, dir: dir, url: files.URL, counts: map[string]int{}, hod: &corpus.Hod{Binary: o.hod, Root: dir + "/store", Reader: reader}}
-	registry, err := startRegistry(ctx, o.hod, dir+"/registry")
+	r, err := openRoom(ctx, o, "differential", cases)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := d.load(ctx, registry.addr, cases); err != nil {
-		return nil, nil, err
-	}
-	if d.bk, err = startBuildKit(ctx, bin, dir+"/buildkit", registry.addr, reader); err != nil {
-		return nil, nil, err
-	}
-	return d, func() { d.bk.stop(); registry.stop(); files.Close() }, nil
-}
-
-// load brings the bases into the store and into the registry.
-func (d *differential) load(ctx context.Context, registry string, cases []*corpus.Case) error {
-	box, err := corpus.Box()
+	d := &differential{o: o, room: r, counts: map[string]int{}}
+	registry, err := startRegistry(ctx, o.hod, r.dir+"/registry")
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	list := []corpus.Base{box}
-	for _, c := range cases {
-		own, err := c.Images()
-		if err != nil {
-			return err
-		}
-		list = append(list, own...)
-	}
-	for _, b := range list {
-		images, err := d.hod.Reader.Base(b)
-		if err != nil {
-			return err
-		}
-		d.bases = append(d.bases, images...)
-		if err := d.hod.Load(ctx, b); err != nil {
-			return err
-		}
-		remote := registry + "/library/" + b.Name + ":latest"
-		for _, args := range [][]string{{"tag", b.Name, remote}, {"push", remote}, {"rmi", remote}} {
-			cmd := exec.CommandContext(ctx, d.hod.Binary, append([]string{"--root", d.hod.Root}, args...)...)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				return fmt.Errorf("hod %v: %w: %s", args, err, out)
-			}
+	for _, b := range r.bases {
+		if err := registry.push(ctx, r.hod, b); err != nil {
+			return nil, nil, err
 		}
 	}
-	return nil
+	if d.bk, err = startBuildKit(ctx, bin, r.dir+"/buildkit", registry.addr, r.hod.Reader); err != nil {
+		return nil, nil, err
+	}
+	return d, func() { d.bk.stop(); registry.stop(); r.files.Close() }, nil
 }
 
 // one builds one case twice and prints in what the results differ.
@@ -132,15 +91,15 @@ func (d *differential) one(ctx context.Context, c *corpus.Case) {
 }
 
 func (d *differential) compare(ctx context.Context, c *corpus.Case) (kind string, lines []string) {
-	p := corpus.Place{Dir: filepath.Join(d.dir, c.Name), URL: d.url + "/" + c.Name, Time: timeOf(c)}
-	if err := c.Lay(p); err != nil {
+	p, err := d.place(c)
+	if err != nil {
 		return "different", []string{err.Error()}
 	}
 	ours, err := d.hod.Build(ctx, c, p)
 	if err != nil {
 		return "different", []string{"hod: " + err.Error()}
 	}
-	lines = c.Judge(ours, p, d.bases)
+	lines = c.Judge(ours, p, d.seen)
 	theirs, err := d.bk.build(ctx, c, p)
 	if err != nil && c.Differs == "" {
 		return "different", append(lines, "BuildKit: "+err.Error())
@@ -165,14 +124,6 @@ func (d *differential) compare(ctx context.Context, c *corpus.Case) (kind string
 	return "same", nil
 }
 
-// timeOf gives each case's files a time of their own: BuildKit takes a file of the same name, size and time for the one
-// that it was sent in an earlier build.
-func timeOf(c *corpus.Case) time.Time {
-	h := fnv.New32a()
-	h.Write([]byte(c.Name))
-	return time.Unix(1_500_000_000+int64(h.Sum32()%100_000_000), 0)
-}
-
 func (d *differential) differences(want, got *corpus.Result) []string {
 	if want.Failed != got.Failed {
 		return []string{fmt.Sprintf("BuildKit failed: %v, hod failed: %v\nBuildKit: %s\nhod: %s", want.Failed, got.Failed, lastLines(want.Message, 3), lastLines(got.Message, 3))}
@@ -194,7 +145,7 @@ func (d *differential) differences(want, got *corpus.Result) []string {
 }
 
 func (d *differential) images(want, got *corpus.Image) []string {
-	base := corpus.BaseOf(want, d.bases)
+	base := corpus.BaseOf(want, d.seen)
 	for _, p := range mountPoints { // what runc leaves in a base that has them not
 		if _, ok := got.Tree[p]; !ok {
 			delete(want.Tree, p)

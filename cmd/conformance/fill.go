@@ -45,7 +45,7 @@ func (d *differential) answers(r *corpus.Result) map[string]string {
 		if len(r.Images) > 1 {
 			suffix = " " + img.Platform()
 		}
-		base := corpus.BaseOf(img, d.bases)
+		base := corpus.BaseOf(img, d.seen)
 		var tree []string
 		for _, e := range img.Tree.Since(base.Tree) {
 			tree = append(tree, e.String())

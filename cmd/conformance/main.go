@@ -46,7 +46,11 @@ var parts = []struct {
 	name string
 	run  func(context.Context, options) score
 }{
+	{"recorded", runRecorded},
 	{"differential", runDifferential},
+	{"distribution", runDistribution},
+	{"schema", runSchema},
+	{"readers", runReaders},
 }
 
 func main() {

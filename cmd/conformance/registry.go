@@ -6,6 +6,8 @@ import (
 	"net"
 	"os/exec"
 	"time"
+
+	"github.com/hodbuild/hod/cmd/conformance/corpus"
 )
 
 // registry is a hod serve of our own.
@@ -31,6 +33,18 @@ func startRegistry(ctx context.Context, hod, root string) (*registry, error) {
 	}
 	r.stop()
 	return nil, fmt.Errorf("hod serve does not answer at %s", addr)
+}
+
+// push brings a base of the store to the registry, under the path that Docker Hub's images have.
+func (r *registry) push(ctx context.Context, h *corpus.Hod, b corpus.Base) error {
+	remote := r.addr + "/library/" + b.Name + ":latest"
+	for _, args := range [][]string{{"tag", b.Name, remote}, {"push", remote}, {"rmi", remote}} {
+		cmd := exec.CommandContext(ctx, h.Binary, append([]string{"--root", h.Root}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("hod %v: %w: %s", args, err, out)
+		}
+	}
+	return nil
 }
 
 func (r *registry) stop() {

@@ -44,6 +44,17 @@ func buildHod(t *testing.T, dir string) string {
 }
 
 func (r *room) load(t *testing.T, cases []*corpus.Case) {
+	for _, b := range r.fill(t, r.hod, cases) {
+		images, err := r.hod.Reader.Base(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.bases = append(r.bases, images...)
+	}
+}
+
+// fill brings the bases of the cases into a store.
+func (r *room) fill(t *testing.T, h *corpus.Hod, cases []*corpus.Case) []corpus.Base {
 	box, err := corpus.Box()
 	if err != nil {
 		t.Skip(err)
@@ -57,15 +68,11 @@ func (r *room) load(t *testing.T, cases []*corpus.Case) {
 		list = append(list, own...)
 	}
 	for _, b := range list {
-		if err := r.hod.Load(t.Context(), b); err != nil {
+		if err := h.Load(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		images, err := r.hod.Reader.Base(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.bases = append(r.bases, images...)
 	}
+	return list
 }
 
 // TestCorpus builds every case with the real binary and compares what came out.

@@ -176,7 +176,7 @@ func (e Entry) String() string {
 	if e.Mode != plain && e.Kind != Link && e.Kind != Gone && e.Same == "" {
 		words = append(words, strconv.FormatUint(uint64(e.Mode), 8))
 	}
-	if e.UID != 0 || e.GID != 0 {
+	if (e.UID != 0 || e.GID != 0) && e.Same == "" {
 		words = append(words, fmt.Sprintf("%d:%d", e.UID, e.GID))
 	}
 	words = append(words, e.what()...)

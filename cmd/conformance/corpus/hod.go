@@ -28,7 +28,6 @@ type Hod struct {
 	Binary string
 	Root   string // of the store
 	Reader *Reader
-	Args   []string // more of hod build
 	Env    []string
 	Prefix []string // what runs the binary: setpriv …, sh -c 'umask …'
 }
@@ -56,14 +55,14 @@ func (h *Hod) command(ctx context.Context, dir string, args ...string) *exec.Cmd
 	return cmd
 }
 
-// Build builds a case that was laid at p.
-func (h *Hod) Build(ctx context.Context, c *Case, p Place) (*Result, error) {
+// Build builds a case that was laid at p; more are flags besides its own.
+func (h *Hod) Build(ctx context.Context, c *Case, p Place, more ...string) (*Result, error) {
 	out := filepath.Join(p.Dir, "out.tar")
 	args := []string{"build"}
 	if !c.Prints() {
 		args = append(args, "--progress=json", "-o", "type=oci,compression=uncompressed,dest="+out)
 	}
-	for _, a := range append(slices.Clone(h.Args), c.Args...) {
+	for _, a := range append(more, c.Args...) {
 		args = append(args, p.Text(a))
 	}
 	cmd := h.command(ctx, p.Dir, append(args, p.Text(c.Context))...)

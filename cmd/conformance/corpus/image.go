@@ -39,16 +39,25 @@ func NewReader() *Reader { return &Reader{seen: map[string][]Entry{}} }
 
 // Archive reads the images of an OCI layout in a tar, one for each platform.
 func (r *Reader) Archive(file string) ([]*Image, error) {
+	blobs, err := Files(file)
+	if err != nil {
+		return nil, err
+	}
+	return r.images(blobs)
+}
+
+// Files reads the regular files of a tar.
+func Files(file string) (map[string][]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	blobs, err := readFiles(f)
+	files, err := readFiles(f)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
-	return r.images(blobs)
+	return files, nil
 }
 
 // Base reads the images of a base.

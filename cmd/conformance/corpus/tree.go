@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -177,3 +178,14 @@ func readTar(r io.Reader) ([]Entry, error) {
 
 var kinds = map[byte]byte{tar.TypeReg: File, tar.TypeDir: Folder, tar.TypeSymlink: Link, tar.TypeChar: Char,
 	tar.TypeBlock: Block, tar.TypeFifo: Fifo}
+
+// TarTree reads a tar as a file system.
+func TarTree(file string) (Tree, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	list, err := readTar(f)
+	return flatten([][]Entry{list}), err
+}

@@ -1,0 +1,117 @@
+package corpus_test
+
+import (
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hodbuild/hod/cmd/conformance/corpus"
+)
+
+// sample is how many cases are built again and again; HOD_TEST_FULL=1 takes all.
+const sample = 24
+
+// TestSameDigest builds cases in stores of their own, from copies of their files with other times, under another umask,
+// user, time zone and number of jobs, and from an imported cache: the image is the same to the bit.
+func TestSameDigest(t *testing.T) {
+	cases, err := corpus.Load(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases = slices.DeleteFunc(cases, func(c *corpus.Case) bool {
+		_, fails := c.Section("error")
+		return fails || c.Prints() || missing(c) != ""
+	})
+	if os.Getenv("HOD_TEST_FULL") == "" {
+		seed := uint64(time.Now().UnixNano())
+		t.Logf("seed %d", seed)
+		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
+		cases = cases[:min(sample, len(cases))]
+	}
+	r := newRoom(t, cases)
+	again, user, imported := r.others(t, cases)
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			cache := filepath.Join(r.dir, "cache", c.Name)
+			want := r.digests(t, c, r.hod, "", 1_500_000_000, "--jobs=1", "--cache-to", "type=local,mode=max,dest="+cache)
+			if got := r.digests(t, c, again, "again", 1_600_000_000, "--jobs=8"); !slices.Equal(got, want) {
+				t.Errorf("another store, copy, umask and time zone: %v, want %v", got, want)
+			}
+			if got := r.digests(t, c, imported, "imported", 1_700_000_000, "--cache-from", "type=local,src="+cache); !slices.Equal(got, want) {
+				t.Errorf("an imported cache: %v, want %v", got, want)
+			}
+			if user != nil && !c.Runs() && !slices.Contains(c.Needs, "root") {
+				if got := r.digests(t, c, user, "user", 1_400_000_000); !slices.Equal(got, want) {
+					t.Errorf("another user: %v, want %v", got, want)
+				}
+			}
+		})
+	}
+}
+
+// others are hods that see the world differently; user is nil where there is no other user to be.
+func (r *room) others(t *testing.T, cases []*corpus.Case) (again, user, imported *corpus.Hod) {
+	again = &corpus.Hod{Binary: r.hod.Binary, Root: filepath.Join(r.dir, "store-again"), Reader: r.hod.Reader,
+		Env: []string{"TZ=Asia/Tokyo", "LANG=tr_TR.UTF-8"}, Prefix: []string{"sh", "-c", `umask 077; exec "$@"`, "sh"}}
+	imported = &corpus.Hod{Binary: r.hod.Binary, Root: filepath.Join(r.dir, "store-imported"), Reader: r.hod.Reader}
+	r.fill(t, again, cases)
+	r.fill(t, imported, cases)
+	if os.Getuid() != 0 {
+		return again, nil, imported
+	}
+	home := filepath.Join(r.dir, "home")
+	if err := os.Mkdir(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(home, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	user = &corpus.Hod{Binary: r.hod.Binary, Root: filepath.Join(home, "store"), Reader: r.hod.Reader,
+		Prefix: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}}
+	r.fill(t, user, cases)
+	return again, user, imported
+}
+
+// digests builds a case from files laid anew in a folder of its own; what is served is served from the first.
+func (r *room) digests(t *testing.T, c *corpus.Case, h *corpus.Hod, where string, at int64, args ...string) []string {
+	t.Helper()
+	p := corpus.Place{Dir: filepath.Join(r.dir, where, c.Name), URL: r.url + "/" + c.Name, Time: time.Unix(at, 0)}
+	if err := c.Lay(p); err != nil {
+		t.Fatal(err)
+	}
+	if where == "user" {
+		give(t, p.Dir)
+	}
+	res, err := h.Build(t.Context(), c, p, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Failed {
+		t.Fatalf("%s %v: %s", where, args, res.Message)
+	}
+	var ids []string
+	for _, img := range res.Images {
+		ids = append(ids, fmt.Sprintf("%s in %s", img.ID, img.Manifest))
+	}
+	return ids
+}
+
+// give makes a folder the other user's.
+func give(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(file string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(file, 65534, 65534)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
