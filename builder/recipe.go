@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,8 @@ func open(ctx context.Context, o Options) (*input, error) {
 
 // openTree opens the main or a named context.
 func openTree(ctx context.Context, o Options, spec string) (*source.Context, error) {
-	c, err := source.Open(ctx, spec, source.OpenOptions{Stdin: o.Stdin, Tmp: o.tmp(), Git: o.git(), Secret: o.secret})
+	keep, _ := strconv.ParseBool(o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
+	c, err := source.Open(ctx, spec, source.OpenOptions{Stdin: o.Stdin, Tmp: o.tmp(), Git: o.git(), Secret: o.secret, KeepGitDir: keep && spec == o.Context})
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +160,12 @@ func (in *input) ignored(p string) bool {
 	if in.ignore == nil {
 		return false
 	}
-	no, err := in.ignore.Excluded(strings.TrimPrefix(path.Clean("/"+p), "/"))
-	return err == nil && no && p != "." && p != "/"
+	clean := strings.TrimPrefix(path.Clean("/"+p), "/")
+	if clean == "" {
+		return in.ignore.ExcludesAll()
+	}
+	no, err := in.ignore.Excluded(clean)
+	return err == nil && no && !in.ignore.HasExceptions()
 }
 
 func (o Options) tmp() string { return os.TempDir() }

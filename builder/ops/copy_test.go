@@ -185,13 +185,13 @@ func TestAddArchive(t *testing.T) {
 	data := archive(t,
 		tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o700},
 		tar.Header{Name: "run/f", Typeflag: tar.TypeReg, Mode: 0o4755, Uid: 9, Gid: 9},
-		tar.Header{Name: "run/g", Typeflag: tar.TypeLink, Linkname: "/run/f"},
+		tar.Header{Name: "run/g", Typeflag: tar.TypeLink, Linkname: "/run/f", Mode: 0o4755, Uid: 9, Gid: 9},
 		tar.Header{Name: "abs", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"},
 	)
 	base := tree(t, "777 0:0 d/run -> ../var", "755 1:1 var/", "755 2:2 d/")
 	files := source.NewFile("x.tgz", 0o644, time.Now(), []byte(data))
 	got, err := perform(t, Copy{Sources: []Source{{Files: files, Path: "x.tgz", Unpack: true}}, Dest: "/d/"}, base)
-	want := "5 0755 2:2 d\n2 0777 0:0 d/abs -> /etc/passwd\n5 0755 0:0 var\n0 4755 9:9 var/f = run/f\n0 4755 9:9 var/g == var/f"
+	want := "5 0755 2:2 d\n2 0777 0:0 d/abs -> /etc/passwd\n5 0755 0:0 d/run\n0 4755 9:9 d/run/f = run/f\n0 4755 9:9 d/run/g == d/run/f"
 	if err != nil || got != want {
 		t.Fatalf("got\n%s\n%v\nwant\n%s", got, err, want)
 	}

@@ -48,6 +48,8 @@ type OpenOptions struct {
 	// Secret finds a secret by its id, nil where there is none: GIT_AUTH_TOKEN, GIT_AUTH_HEADER, HTTP_AUTH_TOKEN and
 	// HTTP_AUTH_HEADER, each also with _HOST or .HOST behind it.
 	Secret func(id string) []byte
+	// KeepGitDir keeps the .git of a repository whose URL does not say.
+	KeepGitDir bool
 }
 
 // RecipeLimit bounds the size of a recipe.
@@ -117,6 +119,9 @@ func openGit(ctx context.Context, g *Git, o OpenOptions) (*Context, error) {
 	if o.Git.Tmp == "" {
 		o.Git.Tmp = o.Tmp
 	}
+	if o.KeepGitDir && g.KeepGitDir == nil {
+		g.KeepGitDir = &o.KeepGitDir
+	}
 	checkout, err := g.Checkout(ctx, g.Credentials(o.Git, o.Secret))
 	if err != nil {
 		return nil, fmt.Errorf("open context: %w", err)
@@ -155,14 +160,13 @@ func Authorization(find func(string) []byte, raw string) string {
 	if err != nil || find == nil {
 		return ""
 	}
-	for _, name := range []string{"HTTP_AUTH_HEADER_" + u.Host, "HTTP_AUTH_HEADER." + u.Host} {
-		if v := find(name); v != nil {
-			return strings.TrimSpace(string(v))
-		}
-	}
-	for _, name := range []string{"HTTP_AUTH_TOKEN_" + u.Host, "HTTP_AUTH_TOKEN." + u.Host} {
-		if v := find(name); v != nil {
-			return "Bearer " + strings.TrimSpace(string(v))
+	for _, kind := range []struct{ id, prefix string }{{"HTTP_AUTH_HEADER", ""}, {"HTTP_AUTH_TOKEN", "Bearer "}} {
+		for _, host := range []string{u.Host, u.Hostname()} { // BuildKit leaves the port out
+			for _, name := range []string{kind.id + "_" + host, kind.id + "." + host} {
+				if v := find(name); v != nil {
+					return kind.prefix + strings.TrimSpace(string(v))
+				}
+			}
 		}
 	}
 	return ""

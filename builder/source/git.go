@@ -61,8 +61,9 @@ func ParseGit(s string) (*Git, error) {
 	if err := g.query(query); err != nil {
 		return nil, err
 	}
-	if g.Subdir, err = inside(g.Subdir); err != nil {
-		return nil, fmt.Errorf("subdir %q leads out of the repository", g.Subdir)
+	written := g.Subdir
+	if g.Subdir, err = inside(written); err != nil {
+		return nil, fmt.Errorf("subdir %q leads out of the repository", written)
 	}
 	return g, g.check()
 }

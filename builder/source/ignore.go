@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -80,6 +81,16 @@ func (i *Ignore) Excluded(p string) (bool, error) {
 		}
 	}
 	return matched, nil
+}
+
+// HasExceptions says whether a pattern takes back what another one excludes.
+func (i *Ignore) HasExceptions() bool { return !i.empty() && i.matcher.Exclusions() }
+
+// ExcludesAll says whether a pattern excludes all that lies in the root, and none takes anything back.
+func (i *Ignore) ExcludesAll() bool {
+	return !i.empty() && !i.matcher.Exclusions() && slices.ContainsFunc(i.matcher.Patterns(), func(p *patternmatcher.Pattern) bool {
+		return slices.Contains([]string{"*", "**", "**/*"}, p.String())
+	})
 }
 
 // Name is the ignore file's name, for warnings.

@@ -16,7 +16,7 @@ func (c *Case) Judge(r *Result, p Place, bases []*Image) []string {
 		return []string{fmt.Sprintf("failed: %v, want %v: %s", r.Failed, fails, r.Message)}
 	}
 	out := missingWords(p.Text(words), r.Message)
-	if want, ok := c.Section("stdout"); ok && strings.TrimSpace(p.Text(want)) != strings.TrimSpace(r.Stdout) {
+	if want, ok := c.Section("stdout"); ok && trimmed(p.Text(want)) != trimmed(r.Stdout) {
 		out = append(out, fmt.Sprintf("printed\n%s\nwant\n%s", r.Stdout, want))
 	}
 	if want, ok := c.Section("warn"); ok {
@@ -48,6 +48,15 @@ func (c *Case) asks(suffix string) bool {
 		}
 	}
 	return false
+}
+
+// trimmed is a text without blanks at the ends of its lines.
+func trimmed(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return strings.TrimSpace(b.String())
 }
 
 func sortedLines(text string) []string {
