@@ -44,7 +44,7 @@ func (s *Store) newUnpacking(tree bool, below *diff.View) (*unpacking, error) {
 		return u, err
 	}
 	if err = os.Mkdir(u.tree, 0o700); err == nil {
-		err = os.Mkdir(filepath.Join(u.tree, treeRoot), 0o755)
+		err = makeDir(filepath.Join(u.tree, treeRoot), 0o755) // whatever the umask: it is / of what runs
 	}
 	return u, err
 }

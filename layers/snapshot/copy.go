@@ -38,7 +38,7 @@ func Unfit(dir string) bool {
 // clones that share their blocks where the file system has such, else copies: never links, which a write would change in
 // the layer too. Files that are one in a layer are one in the copy.
 func Copy(ctx context.Context, trees []string, dst string) error {
-	if err := os.Mkdir(dst, 0o755); err != nil {
+	if err := errors.Join(os.Mkdir(dst, 0o700), os.Chmod(dst, 0o755)); err != nil { // whatever the umask
 		return err
 	}
 	to, err := os.OpenFile(dst, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)

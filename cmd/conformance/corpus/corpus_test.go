@@ -21,10 +21,15 @@ type room struct {
 }
 
 func newRoom(t *testing.T, cases []*corpus.Case) *room {
-	r := &room{dir: t.TempDir()}
-	if err := os.Chmod(r.dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp("", "hod-corpus-") // t.TempDir is closed to other users
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := &room{dir: dir}
 	srv := corpus.Serve(r.dir)
 	t.Cleanup(srv.Close)
 	r.url = srv.URL

@@ -60,7 +60,7 @@ func (h *Hod) Build(ctx context.Context, c *Case, p Place, more ...string) (*Res
 	out := filepath.Join(p.Dir, "out.tar")
 	args := []string{"build"}
 	if !c.Prints() {
-		args = append(args, "--progress=json", "-o", "type=oci,compression=uncompressed,dest="+out)
+		args = append(args, "--progress=json", "-o", "type=oci,compression=uncompressed,force-compression=true,dest="+out)
 	}
 	for _, a := range append(more, c.Args...) {
 		args = append(args, p.Text(a))
