@@ -32,11 +32,13 @@ func main() {
 
 // stage is the folder in which the demo plays.
 type stage struct {
-	ctx  context.Context
-	dir  string
-	hod  string
-	addr string
-	base string
+	ctx   context.Context
+	dir   string
+	hod   string
+	addr  string
+	flags string // that this machine's rung asks for
+	still bool   // no process can be isolated here
+	base  string
 }
 
 func demo(ctx context.Context, base string) (err error) {
@@ -69,7 +71,10 @@ func demo(ctx context.Context, base string) (err error) {
 // play is the demo once there is a base image.
 func (s *stage) play() error {
 	image := s.addr + "/demo/greet:v1"
-	if err := s.run("hod --root one build -t greet greet"); err != nil {
+	if err := s.rung(); err != nil {
+		return err
+	}
+	if err := s.run("hod --root one build" + s.flags + " -t greet greet"); err != nil {
 		return err
 	}
 	stop, err := s.serve()
@@ -82,11 +87,16 @@ func (s *stage) play() error {
 		"hod --root one push " + image,
 		"hod --root two pull " + image,
 		"hod --root two images",
-		"hod --root two run --rm " + image,
 	} {
 		if err := s.run(line); err != nil {
 			return err
 		}
+	}
+	if s.still {
+		return nil
+	}
+	if err := s.run("hod --root two run --rm" + s.flags + " " + image); err != nil {
+		return err
 	}
 	names := filepath.Join(s.dir, "greet/names.txt")
 	fmt.Println("\n$ echo Katherine >> greet/names.txt")
@@ -98,15 +108,38 @@ func (s *stage) play() error {
 		return err
 	}
 	for _, line := range []string{
-		"hod --root one build -t greet greet",
-		"hod --root one build -t greet greet",
-		"hod --root one run --rm greet",
+		"hod --root one build" + s.flags + " -t greet greet",
+		"hod --root one build" + s.flags + " -t greet greet",
+		"hod --root one run --rm" + s.flags + " greet",
 	} {
 		if err := s.run(line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rung finds out how much isolation this machine grants, and says so where it is
+// not all: without a network of its own a container has none, and where nothing
+// can be isolated the demo carries an image whose recipe needs no process.
+func (s *stage) rung() error {
+	var out []byte
+	for _, flags := range []string{"", " --network none"} {
+		cmd := exec.CommandContext(s.ctx, s.hod, strings.Fields("--root one run --rm"+flags+" base sh -c :")...)
+		cmd.Dir = s.dir
+		var err error
+		if out, err = cmd.CombinedOutput(); err == nil {
+			s.flags = flags
+			if flags != "" {
+				fmt.Println("\n# This machine grants no network of one's own: RUN and containers go without.")
+			}
+			return nil
+		}
+	}
+	s.still = true
+	fmt.Printf("\n# This machine isolates no process, so there is no RUN and no run:\n# %s\n", strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", "\n# "))
+	recipe := "FROM base\nCOPY names.txt /names.txt\nCMD [\"cat\", \"/names.txt\"]\n"
+	return os.WriteFile(filepath.Join(s.dir, "greet/Dockerfile"), []byte(recipe), 0o644)
 }
 
 // run prints a command, does it, and says what it took.
