@@ -85,7 +85,7 @@ func (b *bench) buildOnce(p *peer, j *job) error { return b.perform(p, "build", 
 // want is what a build of a work must give.
 func (b *bench) want(w work.Work) (tree.Tree, error) {
 	want, err := w.Want(b.contexts[w.Name], b.changed)
-	if err == nil && !w.Partial {
+	if err == nil && !w.Partial && !w.Scratch {
 		for name, e := range b.images[w.Base].tree {
 			want[name] = e
 		}

@@ -26,7 +26,7 @@ var debian = Work{
 
 // compile builds a Go program, with its cache in a mount, into scratch.
 var compile = Work{
-	Name: "w7", About: "a Go program compiled with a cache mount, into scratch", Base: "go", Optional: true, Mounts: true, Changed: "src/changed.go.txt",
+	Name: "w7", About: "a Go program compiled with a cache mount, into scratch", Base: "go", Optional: true, Mounts: true, Scratch: true, Changed: "src/changed.go.txt",
 	Write: func(dir string, _ Source) error {
 		src := filepath.Join(dir, "src")
 		if err := os.MkdirAll(src, 0o755); err != nil {

@@ -36,6 +36,8 @@ type Work struct {
 	Want func(dir string, change int) (tree.Tree, error)
 	// Partial: Want lists some of the files, and not all.
 	Partial bool
+	// Scratch: the image ends on nothing, and holds what Want lists alone.
+	Scratch bool
 	// Optional works run only when they are named.
 	Optional bool
 	// Mounts: the recipe has RUN --mount, which Docker's classic builder refuses.
