@@ -43,7 +43,7 @@ func main() {
 	flag.StringVar(&o.hod, "hod", "", "the hod to measure (default: built from this checkout)")
 	flag.StringVar(&o.cache, "cache", defaultCache(), "folder of peers and inputs that bench-peers fetched")
 	flag.Float64Var(&o.scale, "scale", 1, "size of w3 and w4")
-	flag.DurationVar(&o.cell, "cell", 12*time.Second, "begin no further round of a cell after this time; two are always made")
+	flag.DurationVar(&o.cell, "cell", 12*time.Second, "begin no further round of a cell after this time; two are made, or one where it takes thrice as long")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each cell, whatever the time")
 	flag.BoolVar(&o.list, "list", false, "print the cells and their peers")
 	flag.StringVar(&o.flame, "flame", "", "profile hod in these cells instead, and draw this SVG")
