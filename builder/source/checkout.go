@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"github.com/hodbuild/hod/layers/userns"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -96,6 +97,9 @@ func (r *repository) checkout(ctx context.Context, dir string) (*Checkout, error
 	if err := r.submodules(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.settle(ctx); err != nil {
+		return nil, err
+	}
 	stamp, err := r.run(ctx, "show", "--no-patch", "--format=%ct", commit)
 	if err != nil {
 		return nil, err
@@ -164,8 +168,24 @@ func (r *repository) submodules(ctx context.Context) error {
 	return err
 }
 
+func (r *repository) keeps() bool { return r.g.KeepGitDir != nil && *r.g.KeepGitDir }
+
+// settle makes a .git that is kept say nothing of this machine and moment: an index made anew has no inodes and times.
+func (r *repository) settle(ctx context.Context) error {
+	if !r.keeps() {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(r.work, ".git", "index")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := r.run(ctx, "read-tree", "HEAD"); err != nil {
+		return err
+	}
+	_, err := r.run(ctx, "submodule", "--quiet", "foreach", "--recursive", `rm -f "$(git rev-parse --git-dir)/index" && git read-tree HEAD`)
+	return err
+}
+
 func (r *repository) open(dir, commit string, when time.Time) (*Checkout, error) {
-	keep := r.g.KeepGitDir != nil && *r.g.KeepGitDir
 	folder, err := OpenFolder(r.work)
 	if err != nil {
 		return nil, err
@@ -179,7 +199,7 @@ func (r *repository) open(dir, commit string, when time.Time) (*Checkout, error)
 		folder = sub
 	}
 	files := Files(gitFiles{folder, when, r.g.CommitTime})
-	if !keep {
+	if !r.keeps() {
 		ignore, err := NewIgnore("git", []string{".git", "**/.git"})
 		if err != nil {
 			return nil, err
@@ -202,7 +222,10 @@ func (r *repository) run(ctx context.Context, args ...string) (string, error) {
 	fixed := []string{
 		"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.autocrlf=false",
 		"-c", "core.symlinks=true", "-c", "credential.helper=", "-c", "gc.auto=0", "-c", "advice.detachedHead=false",
-		"-c", "submodule.fetchJobs=1", "-c", "init.defaultBranch=main",
+		"-c", "submodule.fetchJobs=1", "-c", "init.defaultBranch=main", "-c", "core.logAllRefUpdates=false",
+	}
+	if r.keeps() { // no pack, whose bytes are the server's choice of the moment
+		fixed = append(fixed, "-c", "transfer.unpackLimit=2147483647")
 	}
 	cmd := exec.CommandContext(ctx, r.git, append(fixed, args...)...)
 	cmd.Dir = r.work
