@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO      ?= go
 BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
 
-.PHONY: cross build test test-full lint demo fuzz release guard claims crash tools bench bench-peers flame clean
+.PHONY: cross build test test-full lint demo fuzz release guard claims conformance crash tools bench bench-peers flame clean
 
 build:
 	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
@@ -41,6 +41,10 @@ cross:
 # BASE=go makes the base image of Go modules even where there is a busybox.
 demo: build
 	$(GO) run -tags $(TAGS) ./cmd/demo -base=$(BASE)
+
+# hod beside BuildKit, the specifications and other readers, as scores; PART="recorded differential distribution schema readers".
+conformance:
+	$(GO) run -tags $(TAGS) ./cmd/conformance $(PART)
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 30s

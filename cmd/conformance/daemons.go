@@ -96,10 +96,8 @@ func readDocker(ctx context.Context, a archives) (string, corpus.Tree, error) {
 		return "", nil, err
 	}
 	defer stop()
-	for _, file := range []string{a.docker, a.oci} {
-		if _, err := docker("load", "-q", "-i", file); err != nil {
-			return "", nil, err
-		}
+	if _, err := docker("load", "-q", "-i", a.docker); err != nil { // it reads OCI layouts since 25 only
+		return "", nil, err
 	}
 	id, err := docker("image", "inspect", "--format", "{{.Id}}", "example.org/shipped:1")
 	if err != nil {
