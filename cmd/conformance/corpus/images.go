@@ -87,10 +87,22 @@ func (c *Case) Images() ([]Base, error) {
 	return list, nil
 }
 
-// base makes an image of one layer; none where there are no entries.
+// base makes an image of entries; one without layers where there are none.
 func base(name string, list []Entry, config string) (Base, error) {
+	if len(list) == 0 {
+		return Bundle(name, nil, config)
+	}
+	var layer bytes.Buffer
+	if err := writeTar(&layer, list); err != nil {
+		return Base{}, err
+	}
+	return Bundle(name, layer.Bytes(), config)
+}
+
+// Bundle makes an image of one layer, a tar; nil is none.
+func Bundle(name string, layer []byte, config string) (Base, error) {
 	doc := map[string]any{"architecture": "amd64", "os": "linux", "created": "2001-02-03T04:05:06Z"}
-	if len(list) > 0 {
+	if layer != nil {
 		doc["history"] = []any{map[string]any{"created_by": "base"}}
 	}
 	if err := json.Unmarshal([]byte(config), &doc); err != nil {
@@ -104,12 +116,8 @@ func base(name string, list []Entry, config string) (Base, error) {
 	}
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{}}
 	ids := []string{}
-	if len(list) > 0 {
-		var layer bytes.Buffer
-		if err := writeTar(&layer, list); err != nil {
-			return Base{}, err
-		}
-		m.Layers = append(m.Layers, put(ocispec.MediaTypeImageLayer, layer.Bytes()))
+	if layer != nil {
+		m.Layers = append(m.Layers, put(ocispec.MediaTypeImageLayer, layer))
 		ids = append(ids, string(m.Layers[0].Digest))
 	}
 	doc["rootfs"] = map[string]any{"type": "layers", "diff_ids": ids}
