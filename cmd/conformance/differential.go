@@ -29,7 +29,7 @@ func runDifferential(ctx context.Context, o options) score {
 	if err != nil {
 		return s.left(err)
 	}
-	cases = slices.DeleteFunc(cases, func(c *corpus.Case) bool { return !o.only.MatchString(c.Name) || c.Prints() })
+	cases = slices.DeleteFunc(cases, func(c *corpus.Case) bool { return !o.only.MatchString(c.Name) || c.Calls() })
 	d, stop, err := newDifferential(ctx, o, cases)
 	if err != nil {
 		return s.left(err)

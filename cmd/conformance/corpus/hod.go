@@ -120,6 +120,9 @@ func (r *Result) readProgress(text string) {
 	r.Warnings = slices.Compact(r.Warnings)
 }
 
+// Calls says whether the case asks for something else than a build, which other clients do in other words.
+func (c *Case) Calls() bool { return c.Prints() || slices.Contains(c.Args, "--call") }
+
 // Prints says whether the case asks for something to be printed instead of built.
 func (c *Case) Prints() bool {
 	_, ok := c.Section("stdout")

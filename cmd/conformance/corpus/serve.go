@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"io"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -13,7 +14,7 @@ import (
 // in a folder http/private is for those who say "Bearer sesame".
 func Serve(root string) *httptest.Server {
 	files := http.FileServer(http.Dir(root))
-	repositories := &cgi.Handler{Path: "/usr/lib/git-core/git-http-backend", Root: "/",
+	repositories := &cgi.Handler{Stderr: io.Discard, Path: "/usr/lib/git-core/git-http-backend", Root: "/",
 		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=/dev/null",
 			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
