@@ -37,6 +37,14 @@ func (m *mounter) close() {
 }
 
 func (m *mounter) add(ctx context.Context, one Mount) error {
+	err := m.make(ctx, one)
+	if missing := userns.Missing(); missing != nil && errors.Is(err, unix.EINVAL) && (one.UID != nil || one.GID != nil) {
+		return fmt.Errorf("it is to belong to user %d, group %d: %w", deref(one.UID, 0), deref(one.GID, 0), missing)
+	}
+	return err
+}
+
+func (m *mounter) make(ctx context.Context, one Mount) error {
 	switch one.Type {
 	case "bind":
 		return m.bind(ctx, one)

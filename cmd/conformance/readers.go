@@ -163,8 +163,13 @@ func readUmoci(ctx context.Context, a archives) (string, corpus.Tree, error) {
 }
 
 func readPodman(ctx context.Context, a archives) (string, corpus.Tree, error) {
+	run, err := os.MkdirTemp("", "run") // podman wants it short
+	if err != nil {
+		return "", nil, err
+	}
+	defer os.RemoveAll(run)
 	podman := func(args ...string) (string, error) {
-		return output(ctx, "podman", append([]string{"--root", a.dir + "/root", "--runroot", a.dir + "/run", "--storage-driver", "overlay"}, args...)...)
+		return output(ctx, "podman", append([]string{"--root", a.dir + "/root", "--runroot", run, "--storage-driver", "overlay"}, args...)...)
 	}
 	defer podman("rmi", "-af")
 	if _, err := podman("load", "-q", "-i", a.docker); err != nil {

@@ -3,7 +3,9 @@ package corpus_test
 import (
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,7 +116,9 @@ func missing(c *corpus.Case) string {
 		switch {
 		case need == "root" && os.Getuid() != 0:
 			return "needs root"
-		case need == "root":
+		case need == "ids" && os.Getuid() != 0 && !granted():
+			return "needs subordinate ids"
+		case need == "root" || need == "ids":
 		default:
 			if _, err := exec.LookPath(need); err != nil {
 				return "needs " + need
@@ -122,4 +126,14 @@ func missing(c *corpus.Case) string {
 		}
 	}
 	return ""
+}
+
+// granted says whether an ordinary user has subordinate ids.
+func granted() bool {
+	me, err := user.Current()
+	if err != nil {
+		return false
+	}
+	text, err := os.ReadFile("/etc/subuid")
+	return err == nil && strings.Contains("\n"+string(text), "\n"+me.Username+":")
 }
