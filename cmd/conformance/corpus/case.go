@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -111,6 +112,11 @@ func (c *Case) Section(name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// Clones says whether the case needs git, to make and serve a repository.
+func (c *Case) Clones() bool {
+	return slices.ContainsFunc(c.sections, func(f txtar.File) bool { return strings.HasPrefix(f.Name, "git ") })
 }
 
 // Runs says whether a recipe of the case has a RUN, so that building it needs namespaces.

@@ -112,6 +112,9 @@ func TestCorpus(t *testing.T) {
 
 // missing says what this machine does not grant a case.
 func missing(c *corpus.Case) string {
+	if _, err := os.Stat(corpus.GitServer); err != nil && c.Clones() {
+		return "needs " + corpus.GitServer
+	}
 	for _, need := range c.Needs {
 		switch {
 		case need == "root" && os.Getuid() != 0:
