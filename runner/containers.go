@@ -53,7 +53,7 @@ func (cs *Containers) Add(c *Container) error {
 		return err
 	}
 	if err := cs.publish(c); err != nil {
-		os.RemoveAll(c.Dir)
+		_ = removeTree(c.Dir)
 		cs.dropName(c)
 		return fmt.Errorf("create container %s: %w", c.Name, err)
 	}
@@ -276,7 +276,7 @@ func (cs *Containers) List(ctx context.Context) ([]Entry, error) {
 func (cs *Containers) sweep(id string) {
 	dir := filepath.Join(cs.dir, id)
 	if st, err := os.Lstat(dir); err == nil && time.Since(st.ModTime()) > time.Hour {
-		os.RemoveAll(dir)
+		_ = removeTree(dir) // the next list tries again
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hodbuild/hod/layers/rootfs"
 )
 
 // mustRun returns the container and its state if it has a process.
@@ -194,9 +196,12 @@ func (cs *Containers) erase(c *Container) error {
 	return nil
 }
 
-// removeTree deletes a folder with all below it. The kernel makes overlay's
-// "work" folder unreadable, so without root it is opened up first.
+// removeTree deletes a folder with all below it, however deep and whatever its modes.
 func removeTree(dir string) error {
-	os.Chmod(filepath.Join(dir, "work", "work"), 0o700)
-	return os.RemoveAll(dir)
+	parent, err := rootfs.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return parent.RemoveAll(filepath.Base(dir))
 }

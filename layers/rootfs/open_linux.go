@@ -3,6 +3,7 @@ package rootfs
 import (
 	"errors"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,4 +93,15 @@ func OpenBeneath(dir int, path string, flags int) (int, error) {
 // renameNew moves a name where none is yet.
 func renameNew(olddir int, old string, dir int, name string) error {
 	return unix.Renameat2(olddir, old, dir, name, unix.RENAME_NOREPLACE)
+}
+
+// openUp gives the owner of a folder all rights to it. What the name means meanwhile does not matter: the descriptor is
+// the folder.
+func openUp(dir int, name string) error {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), 0o700)
 }

@@ -72,3 +72,6 @@ func renameNew(olddir int, old string, dir int, name string) error {
 	}
 	return unix.Renameat(olddir, old, dir, name)
 }
+
+// openUp gives the owner of a folder all rights to it. It lies in a folder that nobody else writes.
+func openUp(dir int, name string) error { return unix.Fchmodat(dir, name, 0o700, 0) }

@@ -28,7 +28,7 @@ func RemoveAt(dir int, name string) error {
 	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openToEmpty(dir, name)
 	if err != nil {
 		return err
 	}
@@ -53,12 +53,30 @@ func RemoveAt(dir int, name string) error {
 	}
 }
 
+// openToEmpty opens a folder whose names are to go. Without root it may be closed to its own owner (the kernel makes the
+// folders of overlay's work so), and is opened up first.
+func openToEmpty(dir int, name string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(dir, name, flags, 0)
+	if errors.Is(err, unix.EACCES) {
+		if err := openUp(dir, name); err != nil {
+			return -1, err
+		}
+		fd, err = unix.Openat(dir, name, flags, 0)
+	}
+	var st unix.Stat_t
+	if err == nil && unix.Fstat(fd, &st) == nil && st.Mode&0o700 != 0o700 {
+		_ = unix.Fchmod(fd, 0o700) // whoever needs it hears of it from what follows
+	}
+	return fd, err
+}
+
 // removeOrHoist deletes a name, or moves what it holds up into dir and deletes it then, so that depth costs nothing.
 func removeOrHoist(dir int, name string, moved *int) error {
 	if unix.Unlinkat(dir, name, 0) == nil || unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
 		return nil
 	}
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openToEmpty(dir, name)
 	if err != nil {
 		return err
 	}
@@ -72,13 +90,17 @@ func removeOrHoist(dir int, name string, moved *int) error {
 		if unix.Unlinkat(fd, n, 0) == nil {
 			continue
 		}
-		for {
+		for opened := false; ; {
 			*moved++
 			err := renameNew(fd, n, dir, fmt.Sprintf(".hod-rm-%d", *moved))
 			if err == nil {
 				break
 			}
-			if !errors.Is(err, unix.EEXIST) {
+			if errors.Is(err, unix.EACCES) && !opened { // moving a folder writes its ".."
+				opened = true
+				err = openUp(fd, n)
+			}
+			if err != nil && !errors.Is(err, unix.EEXIST) {
 				return err
 			}
 		}

@@ -2,6 +2,8 @@ package rootfs
 
 import (
 	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -42,5 +44,37 @@ func TestRemoveAllOfADeepTree(t *testing.T) {
 	}
 	if _, err := os.Lstat(outside + "/canary"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Folders that are closed to their own owner go too: a user's overlay leaves such.
+func TestRemoveAllOfClosedFolders(t *testing.T) {
+	r, dir := root(t)
+	const user = 65534
+	names := []string{"work/work/incompat/volatile/deep", "work/work/incompat/volatile", "work/work/incompat", "work/work", "work"}
+	if err := os.MkdirAll(filepath.Join(dir, names[0]), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(names, ".") {
+		if err := os.Chown(filepath.Join(dir, name), user, user); err != nil && os.Geteuid() == 0 {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), 0); err != nil && name != "." {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := unix.Setfsuid(user); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Setfsuid(0)
+	}
+	if err := r.RemoveAll("work"); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -11,7 +11,12 @@ import (
 
 // cloneArgs is struct clone_args of clone3, its first version.
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
+	flags uint64
+	_     [3]uint64 // pidfd, childTID, parentTID
+
+	exitSignal, stack, stackSize uint64
+
+	_ uint64 // tls
 }
 
 //go:noescape

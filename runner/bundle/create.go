@@ -113,7 +113,8 @@ func (r Runtime) finish(c *container, spec *specs.Spec, p *sandbox.Process, o Cr
 		return err
 	}
 	if spec.Hooks != nil {
-		for _, list := range [][]specs.Hook{spec.Hooks.Prestart, spec.Hooks.CreateRuntime} { //nolint:staticcheck // older engines use it
+		//lint:ignore SA1019 older engines still ask for prestart hooks
+		for _, list := range [][]specs.Hook{spec.Hooks.Prestart, spec.Hooks.CreateRuntime} {
 			if err := c.hooks(list, specs.StateCreating); err != nil {
 				return err
 			}

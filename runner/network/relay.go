@@ -37,7 +37,6 @@ type Relay struct {
 	gateway6 netip.Addr
 	ns       *os.File // the namespace between
 	gate     gate
-	udp      []*net.UDPConn
 	closers  []func() error
 	tasks    sync.WaitGroup
 	ctx      context.Context
