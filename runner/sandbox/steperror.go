@@ -1,0 +1,53 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// StepError says which step of a table the kernel refused.
+type StepError struct {
+	Step  string
+	Errno unix.Errno
+}
+
+// Error names the step in words.
+func (e *StepError) Error() string {
+	switch e.Errno {
+	case unix.ENOEXEC:
+		return e.Step + ": exec format error (made for another architecture, or a script without #!)"
+	case unix.ENOENT:
+		if strings.HasPrefix(e.Step, "exec ") && !strings.Contains(e.Step, "/") {
+			return e.Step + ": executable file not found in $PATH"
+		}
+	}
+	return e.Step + ": " + e.Errno.Error()
+}
+
+// Unwrap gives the error number.
+func (e *StepError) Unwrap() error { return e.Errno }
+
+// Is matches ErrNotFound and ErrNotExecutable, which have exit codes of their
+// own (127 and 126).
+func (e *StepError) Is(target error) bool {
+	exec := strings.HasPrefix(e.Step, "exec ")
+	missing := e.Errno == unix.ENOENT || e.Errno == unix.ENOTDIR
+	switch target {
+	case ErrNotFound:
+		return exec && missing
+	case ErrNotExecutable:
+		return exec && !missing
+	}
+	return false
+}
+
+// ErrNotFound: the program is not in the container. ErrNotExecutable: it is,
+// but cannot be executed.
+var (
+	ErrNotFound      = errors.New("no such program")
+	ErrNotExecutable = errors.New("not executable")
+)
