@@ -40,6 +40,12 @@ type span struct {
 	code []insn
 }
 
+// filed is a rule under one of its numbers.
+type filed struct {
+	nr   uint32
+	rule *specs.LinuxSyscall
+}
+
 // Compile makes the filter, as an array of struct sock_filter.
 func Compile(p *specs.LinuxSeccomp) ([]byte, error) {
 	if p == nil {
@@ -62,7 +68,7 @@ func Compile(p *specs.LinuxSeccomp) ([]byte, error) {
 		{code: ldAbs, k: offsetArch}, {code: jeq, k: nativeArch, jt: 1}, nosys,
 		{code: ldAbs, k: offsetNr},
 	}
-	code = append(code, tree(spans)...)
+	code = appendTree(code, spans)
 	if len(code) > 4096 {
 		return nil, fmt.Errorf("compile seccomp profile: %d instructions, the kernel takes 4096", len(code))
 	}
@@ -75,37 +81,40 @@ func Compile(p *specs.LinuxSeccomp) ([]byte, error) {
 	return out, nil
 }
 
-// collect files the profile's rules under the numbers of their names. A name
-// that the architecture does not have is passed over.
-func collect(p *specs.LinuxSeccomp) (map[uint32][]specs.LinuxSyscall, error) {
+// collect files the profile's rules under the numbers of their names, in order
+// of the numbers. A name that the architecture does not have is passed over.
+func collect(p *specs.LinuxSeccomp) ([]filed, error) {
 	table := numbers()
-	out := map[uint32][]specs.LinuxSyscall{}
-	for _, r := range p.Syscalls {
-		for _, a := range r.Args {
+	out := make([]filed, 0, len(table))
+	for i := range p.Syscalls {
+		for _, a := range p.Syscalls[i].Args {
 			if a.Index > 5 {
-				return nil, fmt.Errorf("compile seccomp profile: %q has no argument %d", r.Names, a.Index)
+				return nil, fmt.Errorf("compile seccomp profile: %q has no argument %d", p.Syscalls[i].Names, a.Index)
 			}
 		}
-		for _, name := range r.Names {
+		rules := alternatives(p.Syscalls[i : i+1])
+		for _, name := range p.Syscalls[i].Names {
 			nr, ok := table[name]
-			if !ok {
-				continue
+			for k := range rules {
+				if ok {
+					out = append(out, filed{nr, &rules[k]})
+				}
 			}
-			out[nr] = append(out[nr], alternatives(r)...)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b filed) int { return int(a.nr) - int(b.nr) })
 	return out, nil
 }
 
 // alternatives splits a rule that names one argument twice: its conditions are
 // alternatives then, as in libseccomp's users.
-func alternatives(r specs.LinuxSyscall) []specs.LinuxSyscall {
-	seen := map[uint]bool{}
-	for _, a := range r.Args {
+func alternatives(rule []specs.LinuxSyscall) []specs.LinuxSyscall {
+	var seen [6]bool
+	for _, a := range rule[0].Args {
 		if seen[a.Index] {
 			var out []specs.LinuxSyscall
-			for _, one := range r.Args {
-				alone := r
+			for _, one := range rule[0].Args {
+				alone := rule[0]
 				alone.Args = []specs.LinuxSeccompArg{one}
 				out = append(out, alone)
 			}
@@ -113,61 +122,59 @@ func alternatives(r specs.LinuxSyscall) []specs.LinuxSyscall {
 		}
 		seen[a.Index] = true
 	}
-	return []specs.LinuxSyscall{r}
+	return rule
 }
 
-func spansOf(rules map[uint32][]specs.LinuxSyscall, fallback uint32) ([]span, error) {
-	var all []uint32
-	for nr := range rules {
-		all = append(all, nr)
-	}
-	slices.Sort(all)
-	var spans []span
+func spansOf(rules []filed, fallback uint32) ([]span, error) {
+	spans := make([]span, 0, 128)
 	add := func(from uint32, code []insn) {
 		if n := len(spans); n > 0 && slices.Equal(spans[n-1].code, code) {
 			return
 		}
-		spans = append(spans, span{from, code})
+		spans = append(spans, span{from, slices.Clone(code)})
 	}
 	other := []insn{{code: ret, k: fallback}}
+	var code []insn
 	next := uint32(0)
-	for _, nr := range all {
+	for len(rules) > 0 {
+		nr := rules[0].nr
 		if nr > next {
 			add(next, other)
 		}
-		code, err := outcome(rules[nr], fallback)
-		if err != nil {
+		n := slices.IndexFunc(rules, func(f filed) bool { return f.nr != nr })
+		if n < 0 {
+			n = len(rules)
+		}
+		var err error
+		if code, err = outcome(code[:0], rules[:n], fallback); err != nil {
 			return nil, err
 		}
 		add(nr, code)
-		next = nr + 1
+		rules, next = rules[n:], nr+1
 	}
 	add(next, other)
 	add(x32Bit, []insn{{code: ret, k: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}})
-	if spans[0].from != 0 {
-		spans[0].from = 0
-	}
+	spans[0].from = 0
 	return spans, nil
 }
 
-// outcome is the code for one number: conditions in order, then the rule
+// outcome appends the code for one number: conditions in order, then the rule
 // without any, then the default.
-func outcome(rules []specs.LinuxSyscall, fallback uint32) ([]insn, error) {
-	var code []insn
+func outcome(code []insn, rules []filed, fallback uint32) ([]insn, error) {
 	last := fallback
 	plain := false
-	for _, r := range rules {
-		act, err := action(r.Action, r.ErrnoRet)
+	for _, f := range rules {
+		act, err := action(f.rule.Action, f.rule.ErrnoRet)
 		if err != nil {
 			return nil, err
 		}
-		if len(r.Args) == 0 {
+		if len(f.rule.Args) == 0 {
 			if !plain { // the first unconditional rule counts
 				last, plain = act, true
 			}
 			continue
 		}
-		part, err := conditional(r.Args, act)
+		part, err := conditional(f.rule.Args, act)
 		if err != nil {
 			return nil, err
 		}
@@ -251,20 +258,31 @@ func condition(a specs.LinuxSeccompArg) ([]insn, error) {
 	return nil, fmt.Errorf("compile seccomp profile: unknown comparison %q", a.Op)
 }
 
-// tree is the balanced search for the span of the number in the accumulator.
-func tree(spans []span) []insn {
+// appendTree appends the balanced search for the span of the number in the
+// accumulator.
+func appendTree(code []insn, spans []span) []insn {
 	if len(spans) == 1 {
-		return spans[0].code
+		return append(code, spans[0].code...)
 	}
-	middle := len(spans) / 2
-	left, right := tree(spans[:middle]), tree(spans[middle:])
-	var code []insn
-	if len(left) <= 255 {
-		code = append(code, insn{code: jge, k: spans[middle].from, jt: uint8(len(left))})
+	left, right := spans[:len(spans)/2], spans[len(spans)/2:]
+	if over := treeLen(left); over <= 255 {
+		code = append(code, insn{code: jge, k: right[0].from, jt: uint8(over)})
 	} else {
-		code = append(code, insn{code: jge, k: spans[middle].from, jf: 1}, insn{code: ja, k: uint32(len(left))})
+		code = append(code, insn{code: jge, k: right[0].from, jf: 1}, insn{code: ja, k: uint32(over)})
 	}
-	return append(append(code, left...), right...)
+	return appendTree(appendTree(code, left), right)
+}
+
+// treeLen is how many instructions appendTree appends.
+func treeLen(spans []span) int {
+	if len(spans) == 1 {
+		return len(spans[0].code)
+	}
+	left, right := treeLen(spans[:len(spans)/2]), treeLen(spans[len(spans)/2:])
+	if left <= 255 {
+		return 1 + left + right
+	}
+	return 2 + left + right
 }
 
 func action(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {

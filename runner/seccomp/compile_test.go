@@ -187,3 +187,16 @@ func TestHardRows(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyProfile: a profile without rules is its default.
+func TestEmptyProfile(t *testing.T) {
+	filter, err := Compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, nr := range []uint32{0, 1, 435, 100000} {
+		if got := interpret(t, filter, nr, nativeArch, [6]uint64{}); got != unix.SECCOMP_RET_ALLOW {
+			t.Errorf("call %d: %#x", nr, got)
+		}
+	}
+}

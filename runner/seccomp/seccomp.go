@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	profile "github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -110,8 +111,8 @@ func Load(text []byte, s *specs.Spec) (*specs.LinuxSeccomp, error) {
 	return profile.LoadProfile(string(text), s)
 }
 
-// numbers reads the table of the native architecture.
-func numbers() map[string]uint32 {
+// numbers is the table of the native architecture.
+var numbers = sync.OnceValue(func() map[string]uint32 {
 	out := make(map[string]uint32, 400)
 	for line := range strings.Lines(strings.TrimSpace(callTable)) {
 		name, nr, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -120,7 +121,7 @@ func numbers() map[string]uint32 {
 		}
 	}
 	return out
-}
+})
 
 // Portable is the profile for other runtimes. Theirs know no order of rules: a
 // rule without conditions replaces those with conditions. So a refusal without
