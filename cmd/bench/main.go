@@ -36,6 +36,9 @@ type options struct {
 }
 
 func main() {
+	if bed.Start() {
+		return
+	}
 	var o options
 	flag.StringVar(&o.work, "work", "", "cells to run, by the beginning of their names: w1,w3/cold,d,s1 (default: all but w6 and w7)")
 	flag.StringVar(&o.peers, "peers", "", "tools to run (default: all that are installed)")

@@ -24,9 +24,10 @@ import (
 
 // Bed is the folders of one benchmark.
 type Bed struct {
-	Disk   string // on the journaled image: stores, contexts
-	Memory string // what must cost nothing: registries, archives to check
-	device string // the image's loop device, as below /sys/block
+	Disk    string // on the journaled image: stores, contexts
+	Memory  string // what must cost nothing: registries, archives to check
+	device  string // the image's loop device, as below /sys/block
+	starter *starter
 }
 
 // Make makes the bed in dir, on a disk of this many bytes.
@@ -58,7 +59,11 @@ func Make(dir string, size int64) (*Bed, error) {
 		}
 	}
 	device, err := deviceOf(disk)
-	return &Bed{Disk: disk, Memory: memory, device: device}, err
+	if err != nil {
+		return nil, err
+	}
+	starter, err := newStarter()
+	return &Bed{Disk: disk, Memory: memory, device: device, starter: starter}, err
 }
 
 // deviceOf is the name of the block device that is mounted there.

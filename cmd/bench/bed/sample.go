@@ -1,14 +1,11 @@
 package bed
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,9 +35,8 @@ func (b *Bed) Measure(commands []Command, atOnce bool, daemons []int) (Sample, e
 		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 	}
 	disk, wire, cpu := b.sectors(), loopback(), daemonCPU(daemons)
-	start := time.Now()
-	used, err := run(commands, atOnce)
-	s := Sample{Wall: time.Since(start), CPU: used.cpu, Client: used.memory}
+	used, err := b.starter.run(commands, atOnce)
+	s := Sample{Wall: used.Wall, CPU: used.CPU, Client: used.Memory}
 	if err != nil {
 		return s, err
 	}
@@ -62,71 +58,10 @@ func (b *Bed) Settle() {
 	}
 }
 
-type usage struct {
-	cpu    time.Duration
-	memory int64
-}
-
-func run(commands []Command, atOnce bool) (usage, error) {
-	var all usage
-	if !atOnce {
-		for _, c := range commands {
-			u, err := c.start()()
-			all.cpu, all.memory = all.cpu+u.cpu, max(all.memory, u.memory)
-			if err != nil {
-				return all, err
-			}
-		}
-		return all, nil
-	}
-	var waits []func() (usage, error)
-	for _, c := range commands {
-		waits = append(waits, c.start())
-	}
-	var failed error
-	for _, wait := range waits {
-		u, err := wait()
-		all.cpu, all.memory = all.cpu+u.cpu, max(all.memory, u.memory)
-		if err != nil {
-			failed = err
-		}
-	}
-	return all, failed
-}
-
 // Run performs a command that is not measured.
 func (c Command) Run() error {
 	_, err := c.start()()
 	return err
-}
-
-// start starts a command; what it gives waits for the end.
-func (c Command) start() func() (usage, error) {
-	var out bytes.Buffer
-	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
-	cmd.Env = append(os.Environ(), c.Env...)
-	// A file, not a pipe: what a tool leaves running would hold a pipe open.
-	log, err := os.CreateTemp("", "bench-log-")
-	if err == nil {
-		os.Remove(log.Name())
-		cmd.Stdout, cmd.Stderr = log, log
-		err = cmd.Start()
-	}
-	return func() (usage, error) {
-		if err != nil {
-			return usage{}, err
-		}
-		defer log.Close()
-		err := cmd.Wait()
-		if err != nil {
-			_, _ = log.Seek(0, 0)
-			_, _ = out.ReadFrom(log)
-			line, text := strings.Join(c.Argv, " "), out.String()
-			return usage{}, fmt.Errorf("%s: %w: %s", line[:min(len(line), 100)], err, text[max(0, len(text)-300):])
-		}
-		r := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		return usage{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), memory: r.Maxrss << 10}, nil
-	}
 }
 
 // sectors that were written to the disk.
