@@ -15,7 +15,7 @@ import (
 // buildAttestFlags are the flags about statements that go with a result.
 func buildAttestFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "attest", Usage: "type=provenance[,mode=min|max] or type=sbom,generator=IMAGE: a statement that goes with the result"},
+		&cli.StringSliceFlag{Name: "attest", Usage: "add a `STATEMENT` that goes with the result: type=provenance[,mode=min|max] or type=sbom,generator=IMAGE"},
 		&cli.StringFlag{Name: "provenance", Usage: "false, true or mode=min|max: shorthand for --attest type=provenance (default false)"},
 		&cli.StringFlag{Name: "sbom", Usage: "false, or generator=IMAGE: shorthand for --attest type=sbom (default false)"},
 	}

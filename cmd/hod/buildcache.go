@@ -21,8 +21,8 @@ import (
 // buildCacheFlags are the flags about caches that travel.
 func buildCacheFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "cache-from", Usage: "IMAGE, or type=registry,ref=IMAGE or type=local,src=FOLDER: a cache to use"},
-		&cli.StringSliceFlag{Name: "cache-to", Usage: "type=registry,ref=IMAGE, type=local,dest=FOLDER or inline[,mode=min|max]: where the cache goes"},
+		&cli.StringSliceFlag{Name: "cache-from", Usage: "use the `CACHE` of IMAGE, type=registry,ref=IMAGE or type=local,src=FOLDER"},
+		&cli.StringSliceFlag{Name: "cache-to", Usage: "write a `CACHE` to type=registry,ref=IMAGE, type=local,dest=FOLDER or inline[,mode=min|max]"},
 	}
 }
 

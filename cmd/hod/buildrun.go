@@ -15,17 +15,17 @@ import (
 // buildRunFlags are the flags of build that RUN steps see.
 func buildRunFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "hostname", Usage: "name of the machine that RUN steps see (default buildkitsandbox)"},
-		&cli.StringSliceFlag{Name: "secret", Usage: "id=NAME[,src=FILE|,env=VARIABLE], for RUN --mount=type=secret"},
-		&cli.StringSliceFlag{Name: "ssh", Usage: "default, or NAME[=SOCKET], for RUN --mount=type=ssh"},
+		&cli.StringFlag{Name: "hostname", Usage: "name of the machine in RUN steps (default buildkitsandbox)"},
+		&cli.StringSliceFlag{Name: "secret", Usage: "`SECRET` is id=NAME[,src=FILE|,env=VARIABLE], for RUN --mount=type=secret"},
+		&cli.StringSliceFlag{Name: "ssh", Usage: "`AGENT` is default, or NAME[=SOCKET], for RUN --mount=type=ssh"},
 		&cli.StringFlag{Name: "network", Usage: "default, none or host, for RUN steps that do not say"},
 		&cli.StringSliceFlag{Name: "allow", Usage: "network.host or security.insecure, for recipes that ask for it"},
-		&cli.StringSliceFlag{Name: "add-host", Usage: "NAME:IP, a line of /etc/hosts in RUN steps"},
-		&cli.StringSliceFlag{Name: "ulimit", Usage: "NAME=SOFT[:HARD], a limit of RUN steps"},
+		&cli.StringSliceFlag{Name: "add-host", Usage: "add a line to /etc/hosts in RUN steps"},
+		&cli.StringSliceFlag{Name: "ulimit", Usage: "limit a resource of RUN steps: NAME=SOFT[:HARD]"},
 		&cli.StringFlag{Name: "shm-size", Usage: "size of /dev/shm in RUN steps"},
-		&cli.StringFlag{Name: "memory", Usage: "most memory of a RUN step"},
-		&cli.Float64Flag{Name: "cpus", Usage: "processors that a RUN step may use, such as 1.5"},
-		&cli.StringFlag{Name: "cgroup-parent", Usage: "control group above those of the RUN steps"},
+		&cli.StringFlag{Name: "memory", Usage: "most memory of a RUN step, such as 512m or 2g"},
+		&cli.Float64Flag{Name: "cpus", Usage: "how many processors a RUN step may use, such as 1.5"},
+		&cli.StringFlag{Name: "cgroup-parent", Usage: "put the control groups of RUN steps below this"},
 	}
 }
 

@@ -16,8 +16,9 @@ func copyCommand() *cli.Command {
 		Usage:     "Copy an image between registries, layouts, archives and the store",
 		ArgsUsage: "FROM TO",
 		Description: "FROM and TO are NAME (in a registry), oci:FOLDER[:TAG], oci-archive:FILE[:TAG],\n" +
-			"docker-archive:FILE[:NAME] or store:NAME. An image goes with all its platforms and with\n" +
-			"its signatures and attestations, byte for byte. Between registries nothing is stored here.",
+			"docker-archive:FILE[:NAME] or store:NAME. An image goes with all its platforms\n" +
+			"and with its signatures and attestations, byte for byte. Between registries\n" +
+			"nothing is stored here.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "platform", Usage: "only these: os/architecture[/variant], with commas between several"},
 			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "copy every tag of a repository; FROM and TO carry no tag"},

@@ -23,7 +23,7 @@ func importCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "change", Aliases: []string{"c"}, Usage: `apply an instruction of a recipe, such as 'CMD ["sh"]'`},
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "the comment in the image's history"},
-			&cli.StringFlag{Name: "platform", Usage: "what the files are for: os/architecture[/variant]"},
+			&cli.StringFlag{Name: "platform", Usage: "os/architecture[/variant] that the files are for"},
 		},
 		Action: importFiles,
 	}

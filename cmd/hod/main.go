@@ -64,7 +64,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "root", EnvVars: []string{"HOD_ROOT"}, Usage: "keep everything in this folder"},
+			&cli.StringFlag{Name: "root", EnvVars: []string{"HOD_ROOT"}, Usage: "keep everything in this folder (HOD_ROOT)"},
 			&cli.BoolFlag{Name: "debug", Usage: "print errors with all that is known"},
 		},
 	}

@@ -35,9 +35,9 @@ func manifestCommand() *cli.Command {
 			{
 				Name: "annotate", Usage: "Change what a list says of an image", ArgsUsage: "LIST IMAGE",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "os"}, &cli.StringFlag{Name: "arch"}, &cli.StringFlag{Name: "variant"},
-					&cli.StringFlag{Name: "os-version"}, &cli.StringSliceFlag{Name: "os-features"},
-					&cli.StringSliceFlag{Name: "annotation", Usage: "KEY=VALUE"},
+					&cli.StringFlag{Name: "os", Usage: "its operating system"}, &cli.StringFlag{Name: "arch", Usage: "its architecture"}, &cli.StringFlag{Name: "variant", Usage: "the variant of the architecture"},
+					&cli.StringFlag{Name: "os-version", Usage: "version of the operating system"}, &cli.StringSliceFlag{Name: "os-features", Usage: "what it asks of the operating system"},
+					&cli.StringSliceFlag{Name: "annotation", Usage: "annotate its entry"},
 				},
 				Action: manifestAnnotate,
 			},

@@ -24,7 +24,7 @@ func psCommand() *cli.Command {
 			&cli.BoolFlag{Name: "latest", Aliases: []string{"l"}, Usage: "only the newest"},
 			&cli.IntFlag{Name: "last", Aliases: []string{"n"}, Value: -1, Usage: "only the newest N"},
 			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
-			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these: name, id, status, label, ancestor, exited, volume, health, publish"},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these, by name, id, status, label, ancestor, exited, volume, health or publish"},
 		},
 	}
 }

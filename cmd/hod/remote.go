@@ -42,8 +42,8 @@ func remoteVerbs() []*cli.Command {
 		{
 			Name: "delete", Usage: "Remove a tag, or by digest a manifest, from a registry", ArgsUsage: "NAME…",
 			Flags: []cli.Flag{
-				&cli.BoolFlag{Name: "manifest", Usage: "the manifest that the tag names, and so all its tags"},
-				&cli.BoolFlag{Name: "blob", Usage: "NAME@DIGEST is a blob"}, plainHTTP(),
+				&cli.BoolFlag{Name: "manifest", Usage: "remove the manifest that the tag names, and so all its tags"},
+				&cli.BoolFlag{Name: "blob", Usage: "remove the blob NAME@DIGEST"}, plainHTTP(),
 			},
 			Action: remoteDelete,
 		},

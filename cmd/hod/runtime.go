@@ -61,10 +61,10 @@ func runtimeCommand() *cli.Command {
 			verb("exec", "Run a further process", []cli.Flag{
 				&cli.StringFlag{Name: "process", Aliases: []string{"p"}, Usage: "file with the process"}, socket, pidFile,
 				&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait"}, &cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "with a terminal"},
-				&cli.StringFlag{Name: "cwd", Usage: "working folder"}, &cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "NAME=VALUE"},
-				&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "UID[:GID]"},
+				&cli.StringFlag{Name: "cwd", Usage: "working folder"}, &cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set a variable"},
+				&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as UID[:GID]"},
 			}, runtimeExec),
-			{Name: "list", Usage: "List containers", Action: runtimeList, Flags: []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "table or json"}}},
+			{Name: "list", Usage: "List containers", Action: runtimeList, Flags: []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "print this `FORM`: table or json"}}},
 			{Name: "spec", Usage: "Write a config.json to begin with", Flags: []cli.Flag{bundleFlag}, Action: func(c *cli.Context) error { return bundle.WriteSpec(c.String("bundle")) }},
 			{Name: "features", Usage: "Print what this runtime knows", Action: func(c *cli.Context) error { return bundle.Features(c.App.Writer) }},
 		},

@@ -20,7 +20,7 @@ func saveCommand() *cli.Command {
 		ArgsUsage: "IMAGE…",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write this file; standard output if left out"},
-			&cli.StringFlag{Name: "format", Value: "archive", Usage: "archive (a tar), or oci-dir (a folder, with --output)"},
+			&cli.StringFlag{Name: "format", Value: "archive", Usage: "write this `FORM`: archive (a tar), or oci-dir (a folder, with --output)"},
 			&cli.StringFlag{Name: "platform", Usage: "save only this one of an image of many platforms"},
 		},
 		Action: save,

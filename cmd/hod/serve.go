@@ -21,7 +21,7 @@ func serveCommand() *cli.Command {
 		Name:  "serve",
 		Usage: "Serve the store as a registry",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "addr", Value: "127.0.0.1:5000", Usage: "address and port to listen on"},
+			&cli.StringFlag{Name: "addr", Value: "127.0.0.1:5000", Usage: "listen on this address and port"},
 			&cli.BoolFlag{Name: "store", Usage: "show the images of the store, too, by their names"},
 			&cli.BoolFlag{Name: "read-only", Usage: "refuse pushes and deletes"},
 			&cli.BoolFlag{Name: "no-delete", Usage: "refuse deletes"},

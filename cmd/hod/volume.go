@@ -14,7 +14,7 @@ import (
 func volumeCommand() *cli.Command {
 	return &cli.Command{Name: "volume", Usage: "Make, list and remove volumes", Subcommands: []*cli.Command{
 		{Name: "create", Usage: "Make a volume", ArgsUsage: "[NAME]", Action: volumeCreate, Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "label", Usage: "KEY=VALUE"},
+			&cli.StringSliceFlag{Name: "label", Usage: "set a label"},
 		}},
 		{Name: "ls", Aliases: []string{"list"}, Usage: "List volumes", Action: volumeList, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only names"},
