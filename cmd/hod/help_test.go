@@ -57,7 +57,7 @@ func TestHelpPages(t *testing.T) {
 // TestHelpWords holds that every verb and flag is described in one manner: what
 // it does, without a full stop, and a word for what it takes.
 func TestHelpWords(t *testing.T) {
-	verbs, flags := regexp.MustCompile(`^[A-Z].*[^.]$`), regexp.MustCompile("^[a-z0-9`A-Z/].*[^.]$")
+	verbs, flags := regexp.MustCompile(`^[A-Z].*[^.]$`), regexp.MustCompile("^[^A-Z ].*[^.]$|^[A-Z]+[^a-z]")
 	eachCommand(func(c *cli.Command, path ...string) {
 		line := strings.Join(path, " ")
 		if !verbs.MatchString(c.Usage) {
