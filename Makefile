@@ -20,9 +20,10 @@ test: tools
 test-full: tools
 	HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m ./...
 
-# Kills and failing calls at every system call, processes side by side, power cuts; the long form, as a table.
+# Kills and failing calls at every system call, of operations and of the binary's verbs; processes side by side, power cuts,
+# full disks; the long form, as a table.
 crash:
-	@HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m -run 'Crash|SideBySide|PowerLoss' -v ./layers | awk -f .ci/crash.awk
+	@HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m -p 1 -run 'Crash|SideBySide|PowerLoss|FullDisk' -v ./layers ./cmd/hod | awk -f .ci/crash.awk
 
 guard:
 	$(GO) test -tags $(TAGS) -count=1 -run 'Guard|Floors' -v . ./cmd/hod

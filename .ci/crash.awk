@@ -4,10 +4,16 @@
 	if (part[1] == "TestCrashAtEveryCall" && n == 3) {
 		split(part[3], at, "-")
 		kind = part[2] (at[1] == 0 ? " killed" : " errno " at[1])
+	} else if (part[1] == "TestCrashOfVerbs" && n == 3) {
+		split(part[3], at, "-")
+		kind = "hod " part[2] (at[1] == 0 ? " killed" : " errno " at[1])
+	} else if (part[1] == "TestFullDisk" && n == 3) {
+		split(part[2], at, "_")
+		kind = "full disk, " at[1]
 	} else if (part[1] == "TestPowerLoss" && n == 2) {
 		kind = "power cut after " part[2]
 		sub(/[0-9]+$/, "", kind)
-	} else if (n > 1 || part[1] == "TestCrashAtEveryCall" || part[1] == "TestPowerLoss") {
+	} else if (n > 1 || part[1] ~ /^Test(CrashAtEveryCall|CrashOfVerbs|PowerLoss|FullDisk)$/) {
 		if ($2 == "FAIL:") failed = 1
 		next
 	} else kind = part[1]

@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	"github.com/hodbuild/hod/layers/diff"
+	"github.com/hodbuild/hod/layers/faults"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 // crashChild performs one operation and acknowledges it on its output.
 func crashChild(op string) int {
 	if os.Getenv(crashTrap) != "" {
-		if err := trapSelf(); err != nil {
+		if err := faults.Trap(); err != nil {
 			fmt.Fprintln(os.Stderr, "trap:", err)
 			return 3
 		}
@@ -245,6 +246,29 @@ func points(t *testing.T, calls, sample int) []int {
 	return all
 }
 
+// outcome of a supervised operation.
+type outcome struct {
+	faults.Outcome
+	acknowledged bool
+	stderr       string
+}
+
+// supervise runs an operation in a process of its own and strikes at a call of it, as faults.Strike does.
+func supervise(t *testing.T, op, root string, at int, fault syscall.Errno) outcome {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), crashOp+"="+op, crashRoot+"="+root, crashTrap+"=1", "GOMAXPROCS=2")
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	res, err := faults.Strike(cmd, at, fault)
+	if errors.Is(err, faults.ErrNoListener) {
+		t.Skipf("%v: %s", err, stderr.String())
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return outcome{res, strings.Contains(out.String(), "acknowledged"), stderr.String()}
+}
+
 func TestCrashAtEveryCall(t *testing.T) {
 	for _, op := range []string{"put", "build", "ingest", "commit", "collect", "tag"} {
 		t.Run(op, func(t *testing.T) {
@@ -252,18 +276,18 @@ func TestCrashAtEveryCall(t *testing.T) {
 				needRoot(t)
 			}
 			base := supervise(t, op, crashStore(t), 0, 0)
-			if !base.acknowledged || base.calls == 0 {
+			if !base.acknowledged || base.Calls == 0 {
 				t.Fatalf("undisturbed: %+v", base)
 			}
 			for fault, sample := range map[syscall.Errno]int{0: 8, unix.EIO: 4, unix.ENOSPC: 4} {
-				for _, k := range points(t, base.calls, sample) {
+				for _, k := range points(t, base.Calls, sample) {
 					t.Run(fmt.Sprintf("%d-%d", int(fault), k+1), func(t *testing.T) {
 						root := crashStore(t)
 						res := supervise(t, op, root, k+1, fault)
-						if (res.hit == unix.SYS_FSYNC || res.hit == unix.SYS_SYNCFS) && res.acknowledged && fault != 0 {
+						if (res.Hit == unix.SYS_FSYNC || res.Hit == unix.SYS_SYNCFS) && res.acknowledged && fault != 0 {
 							t.Fatalf("acknowledged after a failed sync: %+v", res)
 						}
-						if !res.acknowledged && res.code == 0 {
+						if !res.acknowledged && res.Code == 0 {
 							t.Fatalf("neither acknowledged nor an error: %+v", res)
 						}
 						survives(t, op, root, res.acknowledged)

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 		serveNames(addr)
 	}
 	counted()
+	struck()
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "hod-script-")
 		if err != nil {

@@ -1,15 +1,16 @@
-package layers
+package faults
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
-	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +24,9 @@ var trapped = []uint32{
 	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_CHMOD, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_LCHOWN, unix.SYS_UTIMENSAT, unix.SYS_FLOCK,
 }
 
-// trapSelf puts all threads under a filter that reports those calls, and hands
-// its listener to the parent through descriptor 3.
-func trapSelf() error {
+// Trap puts all threads of this process, and what they start, under a filter that reports those calls, and hands its
+// listener to the parent, which called [Strike], through descriptor 3.
+func Trap() error {
 	var prog []unix.SockFilter
 	add := func(code uint16, k uint32, jt, jf uint8) {
 		prog = append(prog, unix.SockFilter{Code: code, K: k, Jt: jt, Jf: jf})
@@ -68,60 +69,93 @@ type response struct {
 	flags uint32
 }
 
-// outcome of a supervised operation.
-type outcome struct {
-	calls        int
-	hit          int32 // the call that was killed or failed, -1 if none
-	acknowledged bool
-	code         int
-	stderr       string
+// becomeEnv makes a test binary run the command behind it under the filter.
+const becomeEnv = "HOD_TEST_STRIKE"
+
+// Command is this test binary, to be started again as argv under the filter.
+func Command(argv ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, argv...)
+	cmd.Env = append(os.Environ(), becomeEnv+"=1")
+	return cmd, nil
 }
 
-// supervise runs an operation; at call number at (0 never) it kills when fault
-// is 0, else it lets the call fail with fault.
-func supervise(t *testing.T, op, root string, at int, fault syscall.Errno) outcome {
-	t.Helper()
+// Become is for TestMain: where this process was made by [Command] it does not return.
+func Become() {
+	if os.Getenv(becomeEnv) == "" {
+		return
+	}
+	runtime.LockOSThread()
+	err := Trap()
+	unix.CloseOnExec(3)
+	if err == nil {
+		env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, becomeEnv+"=") })
+		err = unix.Exec(os.Args[1], os.Args[1:], env)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(125)
+}
+
+// Outcome of a command that was struck.
+type Outcome struct {
+	Calls int   // that were reported
+	Hit   int32 // the call that was killed or failed, -1 if none
+	Code  int   // exit status, -1 after a kill
+}
+
+// ErrNoListener tells that this kernel reports no calls.
+var ErrNoListener = errors.New("no seccomp listener here")
+
+// Strike runs cmd, whose ExtraFiles it sets; at call number at (0 never) it kills when fault is 0, else it lets the call
+// fail with fault.
+func Strike(cmd *exec.Cmd, at int, fault syscall.Errno) (Outcome, error) {
+	none := Outcome{Hit: -1}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		t.Fatal(err)
+		return none, err
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
 	defer ours.Close()
-	var out, stderr bytes.Buffer
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), crashOp+"="+op, crashRoot+"="+root, crashTrap+"=1", "GOMAXPROCS=2")
-	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &out, &stderr, []*os.File{theirs}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd.ExtraFiles = []*os.File{theirs}
+	err = cmd.Start()
 	theirs.Close()
-	res := outcome{hit: -1}
+	if err != nil {
+		return none, err
+	}
 	listener, err := receiveFD(ours)
 	if err != nil {
-		cmd.Wait()
-		t.Skipf("no seccomp listener here: %v: %s", err, stderr.String())
+		_ = cmd.Wait()
+		return none, fmt.Errorf("%w: %w", ErrNoListener, err)
 	}
+	res := listen(cmd, listener, at, fault)
+	unix.Close(listener)
+	_ = cmd.Wait()
+	res.Code = cmd.ProcessState.ExitCode()
+	return res, nil
+}
+
+func listen(cmd *exec.Cmd, listener, at int, fault syscall.Errno) Outcome {
+	res := Outcome{Hit: -1}
 	for {
 		n, ok := next(listener)
 		if !ok {
-			break
+			return res
 		}
-		res.calls++
+		res.Calls++
 		r := response{id: n.id, flags: 1} // go on with the call
-		if res.calls == at {
-			res.hit = n.nr
+		if res.Calls == at {
+			res.Hit = n.nr
 			if fault == 0 {
-				cmd.Process.Kill()
-				break
+				_ = cmd.Process.Kill()
+				return res
 			}
 			r = response{id: n.id, err: -int32(fault)}
 		}
-		unix.Syscall(unix.SYS_IOCTL, uintptr(listener), 0xc0182101, uintptr(unsafe.Pointer(&r)))
+		_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(listener), 0xc0182101, uintptr(unsafe.Pointer(&r)))
 	}
-	unix.Close(listener)
-	cmd.Wait()
-	res.acknowledged, res.code, res.stderr = strings.Contains(out.String(), "acknowledged"), cmd.ProcessState.ExitCode(), stderr.String()
-	return res
 }
 
 func receiveFD(f *os.File) (int, error) {
