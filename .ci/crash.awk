@@ -8,11 +8,10 @@
 		split(part[3], at, "-")
 		kind = "hod " part[2] (at[1] == 0 ? " killed" : " errno " at[1])
 	} else if (part[1] == "TestFullDisk" && n == 3) {
-		split(part[2], at, "_")
-		kind = "full disk, " at[1]
+		kind = "full disk, " part[2]
 	} else if (part[1] == "TestPowerLoss" && n == 2) {
 		kind = "power cut after " part[2]
-		sub(/[0-9]+$/, "", kind)
+		sub(/_[0-9]+$/, "", kind)
 	} else if (n > 1 || part[1] ~ /^Test(CrashAtEveryCall|CrashOfVerbs|PowerLoss|FullDisk)$/) {
 		if ($2 == "FAIL:") failed = 1
 		next
@@ -23,8 +22,8 @@
 /operations, / { print }
 /^(FAIL|panic)/ { failed = 1 }
 END {
-	printf "%-32s %6s %6s %7s\n", "fault", "passed", "failed", "skipped"
-	for (k in kinds) printf "%-32s %6d %6d %7d\n", k, count[k, "PASS:"], count[k, "FAIL:"], count[k, "SKIP:"] | "sort"
+	printf "%-36s %6s %6s %7s\n", "fault", "passed", "failed", "skipped"
+	for (k in kinds) printf "%-36s %6d %6d %7d\n", k, count[k, "PASS:"], count[k, "FAIL:"], count[k, "SKIP:"] | "sort"
 	close("sort")
 	exit failed
 }

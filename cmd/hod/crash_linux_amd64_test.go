@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,7 +48,8 @@ type crashBed struct {
 	want          map[string]string // the files of each image, as a digest of its export
 }
 
-func newCrashBed(t *testing.T) *crashBed {
+// newCrashBed makes one; the image that comes from elsewhere has a file of so many bytes.
+func newCrashBed(t *testing.T, size int) *crashBed {
 	dir, err := os.MkdirTemp("/dev/shm", "hod-crash-")
 	if err != nil {
 		t.Skipf("no memory file system: %v", err)
@@ -58,7 +61,7 @@ func newCrashBed(t *testing.T) *crashBed {
 set -e
 "$HOD" tag base old
 "$HOD" build -q --network=none -t gone .
-echo changed > file
+head -c ` + strconv.Itoa(size) + ` /dev/urandom > file
 "$HOD" build -q --network=none -t gone .
 mkdir spare && echo spare > spare/file && tar --owner=0 --group=0 -C spare -cf spare.tar .
 "$HOD" import spare.tar spare
@@ -75,10 +78,10 @@ echo again > file`
 	return b
 }
 
-// store copies the template.
-func (b *crashBed) store(t *testing.T) string {
+// store copies the template into a folder, which is the bed's own if left out.
+func (b *crashBed) store(t *testing.T, dir string) string {
 	t.Helper()
-	at := filepath.Join(b.dir, "s")
+	at := filepath.Join(cmp.Or(dir, b.dir), "s")
 	for _, argv := range [][]string{{"rm", "-rf", at}, {"cp", "-a", b.template, at}} {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", argv, err, out)
@@ -175,10 +178,10 @@ func TestCrashOfVerbs(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the supervised processes make namespaces, which needs root")
 	}
-	b := newCrashBed(t)
+	b := newCrashBed(t, 100)
 	for _, v := range crashVerbs {
 		t.Run(v.name, func(t *testing.T) {
-			root := b.store(t)
+			root := b.store(t, "")
 			base := b.strike(t, root, v.args, 0, 0)
 			if base.Code != 0 || base.Calls == 0 {
 				out, _ := os.ReadFile(filepath.Join(b.dir, "out"))
@@ -192,7 +195,7 @@ func TestCrashOfVerbs(t *testing.T) {
 			}{{0, 3}, {unix.EIO, 1}, {unix.ENOSPC, 1}} {
 				for _, k := range crashPoints(t, base.Calls, f.sample) {
 					t.Run(fmt.Sprintf("%d-%d", int(f.errno), k+1), func(t *testing.T) {
-						root := b.store(t)
+						root := b.store(t, "")
 						res := b.strike(t, root, v.args, k+1, f.errno)
 						b.sound(t, root)
 						if res.Code == 0 && (v.has == "" || f.errno == 0) {
