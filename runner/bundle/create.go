@@ -152,23 +152,6 @@ func readSpec(dir string) (*specs.Spec, error) {
 	return s, check(s)
 }
 
-// check refuses what would be lost without a word.
-func check(s *specs.Spec) error {
-	switch {
-	case s.Process == nil || len(s.Process.Args) == 0:
-		return errors.New("config.json: process.args is empty")
-	case s.Root == nil || s.Root.Path == "":
-		return errors.New("config.json: root.path is empty")
-	case s.Process.SelinuxLabel != "" || s.Linux.MountLabel != "":
-		return errors.New("config.json: SELinux labels are not supported")
-	case s.Linux.IntelRdt != nil, s.Linux.Personality != nil:
-		return errors.New("config.json: linux.intelRdt and linux.personality are not supported")
-	case s.Hooks != nil && len(s.Hooks.CreateContainer)+len(s.Hooks.StartContainer) > 0:
-		return errors.New("config.json: hooks that run inside of the container (createContainer, startContainer) are not supported")
-	}
-	return nil
-}
-
 // claim makes the container's folder, which no other has.
 func (r Runtime) claim(id, bundle string, s *specs.Spec) (*container, error) {
 	dir, err := r.dir(id)
@@ -205,6 +188,10 @@ func (c *container) compile(s *specs.Spec) (*sandbox.Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	flags, err := seccomp.Flags(s.Linux.Seccomp)
+	if err != nil {
+		return nil, err
+	}
 	root := s.Root.Path
 	if !filepath.IsAbs(root) {
 		root = filepath.Join(c.Bundle, root)
@@ -218,7 +205,7 @@ func (c *container) compile(s *specs.Spec) (*sandbox.Program, error) {
 		return nil, err
 	}
 	o := sandbox.Options{
-		Spec: s, Root: sandbox.Root{Source: root}, Filter: filter, SameIDs: true, ParentOpens: true, Terminal: s.Process.Terminal,
+		Spec: s, Root: sandbox.Root{Source: root}, Filter: filter, FilterFlags: flags, SameIDs: true, ParentOpens: true, Terminal: s.Process.Terminal,
 		Ready: os.NewFile(uintptr(fd), "start"), Unprivileged: userns.Here() == userns.Single,
 		UIDs: ranges(s.Linux.UIDMappings), GIDs: ranges(s.Linux.GIDMappings),
 	}

@@ -8,10 +8,12 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/hodbuild/hod/runner/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // ExecOptions describe a further process of a running container. Detach leaves
@@ -39,7 +41,11 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 	if err != nil {
 		return 255, err
 	}
-	j := sandbox.JoinOptions{PID: c.Pid, Process: o.Process, Filter: filter, Terminal: o.Process.Terminal}
+	flags, err := seccomp.Flags(spec.Linux.Seccomp)
+	if err != nil {
+		return 255, err
+	}
+	j := sandbox.JoinOptions{PID: c.Pid, Process: o.Process, Filter: filter, FilterFlags: flags, Terminal: o.Process.Terminal}
 	if !o.Process.Terminal {
 		j.Stdin, j.Stdout, j.Stderr = os.Stdin, os.Stdout, os.Stderr
 	}
@@ -65,7 +71,19 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 }
 
 func (c *container) join(p *sandbox.Process, o ExecOptions) error {
-	if err := c.group().Add(p.PID()); err != nil {
+	cpus := specs.CPUAffinity{}
+	if o.Process.ExecCPUAffinity != nil {
+		cpus = *o.Process.ExecCPUAffinity
+	}
+	// Before the groups, whose cpuset would hold it already, and behind them.
+	err := bindTo(p.PID(), cpus.Initial)
+	if err == nil {
+		err = c.group().Add(p.PID())
+	}
+	if err == nil {
+		err = bindTo(p.PID(), cpus.Final)
+	}
+	if err != nil {
 		return p.Cause(err)
 	}
 	if err := p.Release(); err != nil {
@@ -94,4 +112,30 @@ func (r Runtime) Process(id string, args, env []string) (*specs.Process, error) 
 	p := *s.Process
 	p.Args, p.Env, p.Terminal = args, append(slices.Clone(p.Env), env...), false
 	return &p, nil
+}
+
+// bindTo lets a process run on the processors of a list (0-3,7) only.
+func bindTo(pid int, list string) error {
+	if list == "" {
+		return nil
+	}
+	var set unix.CPUSet
+	for _, part := range strings.Split(list, ",") {
+		first, last, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		if !ranged {
+			last = first
+		}
+		from, err := strconv.ParseUint(first, 10, 10)
+		to, err2 := strconv.ParseUint(last, 10, 10)
+		if err != nil || err2 != nil || from > to {
+			return fmt.Errorf("processors %q: not a list such as 0-3,7", list)
+		}
+		for cpu := from; cpu <= to; cpu++ {
+			set.Set(int(cpu))
+		}
+	}
+	if err := unix.SchedSetaffinity(pid, &set); err != nil {
+		return fmt.Errorf("run on processors %q: %w", list, err)
+	}
+	return nil
 }

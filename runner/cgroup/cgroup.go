@@ -167,12 +167,12 @@ func (g *Group) createOld(mounts map[string]string, parent, id string, settings 
 		}
 	}
 	for _, s := range settings {
+		if s.v1 == "" {
+			return fmt.Errorf("set %s: control groups version 1 have no such limit", s.name)
+		}
 		path, ok := g.paths[s.controller]
 		if !ok && !s.optional {
 			return fmt.Errorf("set %s: the kernel offers no %s controller", s.name, s.controller)
-		}
-		if s.v1 == "" {
-			return fmt.Errorf("set %s: control groups version 1 have no such limit", s.name)
 		}
 		if err := write(path, s.v1, s.v1Value); err != nil && !s.optional {
 			return fmt.Errorf("set %s: %w", s.name, err)
@@ -199,6 +199,9 @@ func inheritCpuset(base, below string) {
 }
 
 func write(dir, file, value string) error {
+	if strings.Contains(file, "/") { // it may be named by a specification
+		return fmt.Errorf("%q is no control file", file)
+	}
 	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
 	if err != nil {
 		return err

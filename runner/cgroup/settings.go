@@ -4,6 +4,8 @@ package cgroup
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -29,7 +31,8 @@ func settingsOf(res *specs.LinuxResources) []setting {
 		}
 		s = append(s, setting{"the pids limit", "pids", "pids.max", v, "pids.max", v, false})
 	}
-	return append(s, ioSettings(res.BlockIO)...)
+	s = append(s, ioSettings(res.BlockIO)...)
+	return append(s, otherSettings(res)...)
 }
 
 func limit(n int64) (v1, v2 string) {
@@ -59,6 +62,21 @@ func memorySettings(m *specs.LinuxMemory) []setting {
 		v1, v2 := limit(*m.Reservation)
 		s = append(s, setting{"the memory reservation", "memory", "memory.soft_limit_in_bytes", v1, "memory.low", v2, false})
 	}
+	for _, old := range []struct {
+		name, v1 string
+		limit    *int64
+	}{
+		{"the kernel memory limit", "memory.kmem.limit_in_bytes", m.Kernel},
+		{"the kernel memory limit for TCP", "memory.kmem.tcp.limit_in_bytes", m.KernelTCP},
+	} {
+		if old.limit != nil && *old.limit != 0 {
+			v1, _ := limit(*old.limit)
+			s = append(s, setting{old.name, "memory", old.v1, v1, "", "", false})
+		}
+	}
+	if m.UseHierarchy != nil && *m.UseHierarchy { // which version 2 always has
+		s = append(s, setting{"the memory hierarchy", "memory", "memory.use_hierarchy", "1", "memory.low", "0", false})
+	}
 	if m.Swappiness != nil {
 		s = append(s, setting{"the swappiness", "memory", "memory.swappiness", fmt.Sprint(*m.Swappiness), "", "", false})
 	}
@@ -87,6 +105,19 @@ func cpuSettings(c *specs.LinuxCPU) []setting {
 		v1, v2 := limit(*c.Quota)
 		s = append(s, setting{"the cpu quota", "cpu", "cpu.cfs_quota_us", v1, "cpu.max", fmt.Sprintf("%s %d", v2, period), false})
 	}
+	for _, n := range []struct {
+		name, v1, v2 string
+		value        *uint64
+	}{
+		{"the cpu burst", "cpu.cfs_burst_us", "cpu.max.burst", c.Burst},
+		{"the realtime period", "cpu.rt_period_us", "", c.RealtimePeriod},
+		{"the realtime runtime", "cpu.rt_runtime_us", "", positive(c.RealtimeRuntime)},
+		{"cpu idle", "cpu.idle", "cpu.idle", positive(c.Idle)},
+	} {
+		if n.value != nil {
+			s = append(s, setting{n.name, "cpu", n.v1, fmt.Sprint(*n.value), n.v2, fmt.Sprint(*n.value), false})
+		}
+	}
 	if c.Cpus != "" {
 		s = append(s, setting{"the cpuset", "cpuset", "cpuset.cpus", c.Cpus, "cpuset.cpus", c.Cpus, false})
 	}
@@ -102,7 +133,19 @@ func ioSettings(b *specs.LinuxBlockIO) []setting {
 	}
 	var s []setting
 	if b.Weight != nil && *b.Weight != 0 {
-		s = append(s, setting{"the io weight", "blkio", "blkio.weight", fmt.Sprint(*b.Weight), "io.weight", fmt.Sprintf("default %d", *b.Weight), false})
+		s = append(s, setting{"the io weight", "blkio", "blkio.weight", fmt.Sprint(*b.Weight), "io.weight", fmt.Sprintf("default %d", ioWeight(*b.Weight)), false})
+	}
+	if b.LeafWeight != nil && *b.LeafWeight != 0 {
+		s = append(s, setting{"the io leaf weight", "blkio", "blkio.leaf_weight", fmt.Sprint(*b.LeafWeight), "", "", false})
+	}
+	for _, d := range b.WeightDevice {
+		device := fmt.Sprintf("%d:%d", d.Major, d.Minor)
+		if d.Weight != nil {
+			s = append(s, setting{"the io weight of " + device, "blkio", "blkio.weight_device", fmt.Sprintf("%s %d", device, *d.Weight), "io.weight", fmt.Sprintf("%s %d", device, ioWeight(*d.Weight)), false})
+		}
+		if d.LeafWeight != nil {
+			s = append(s, setting{"the io leaf weight of " + device, "blkio", "blkio.leaf_weight_device", fmt.Sprintf("%s %d", device, *d.LeafWeight), "", "", false})
+		}
 	}
 	for _, t := range []struct {
 		name, v1, key string
@@ -117,6 +160,50 @@ func ioSettings(b *specs.LinuxBlockIO) []setting {
 			v1 := fmt.Sprintf("%d:%d %d", d.Major, d.Minor, d.Rate)
 			s = append(s, setting{t.name, "blkio", t.v1, v1, "io.max", fmt.Sprintf("%d:%d %s=%d", d.Major, d.Minor, t.key, d.Rate), false})
 		}
+	}
+	return s
+}
+
+// ioWeight turns the old 10 to 1000 into the 1 to 10000 of version 2, as other
+// runtimes do.
+func ioWeight(w uint16) int { return max(1, 1+(int(w)-10)*9999/990) }
+
+func positive(n *int64) *uint64 {
+	if n == nil {
+		return nil
+	}
+	u := uint64(*n)
+	return &u
+}
+
+func otherSettings(res *specs.LinuxResources) []setting {
+	var s []setting
+	for _, h := range res.HugepageLimits {
+		v := fmt.Sprint(h.Limit)
+		s = append(s, setting{"the limit of huge pages of " + h.Pagesize, "hugetlb", "hugetlb." + h.Pagesize + ".limit_in_bytes", v, "hugetlb." + h.Pagesize + ".max", v, false})
+	}
+	if n := res.Network; n != nil {
+		if n.ClassID != nil {
+			s = append(s, setting{"the network class", "net_cls", "net_cls.classid", fmt.Sprint(*n.ClassID), "", "", false})
+		}
+		for _, p := range n.Priorities {
+			s = append(s, setting{"the network priority", "net_prio", "net_prio.ifpriomap", fmt.Sprintf("%s %d", p.Name, p.Priority), "", "", false})
+		}
+	}
+	for _, device := range slices.Sorted(maps.Keys(res.Rdma)) {
+		line := device
+		for _, l := range []struct {
+			key string
+			n   *uint32
+		}{{"hca_handle", res.Rdma[device].HcaHandles}, {"hca_object", res.Rdma[device].HcaObjects}} {
+			if l.n != nil {
+				line += fmt.Sprintf(" %s=%d", l.key, *l.n)
+			}
+		}
+		s = append(s, setting{"the limit of RDMA", "rdma", "rdma.max", line, "rdma.max", line, false})
+	}
+	for _, file := range slices.Sorted(maps.Keys(res.Unified)) {
+		s = append(s, setting{file, "", "", "", file, res.Unified[file], false})
 	}
 	return s
 }

@@ -75,7 +75,9 @@ type Options struct {
 	// its own, so its sysctls are not touched.
 	JoinedNet bool
 	// Filter is a seccomp program (struct sock_filter, packed); nil: none.
-	Filter                []byte
+	Filter []byte
+	// FilterFlags are the kernel's flags for loading it.
+	FilterFlags           int
 	Stdin, Stdout, Stderr *os.File // nil: /dev/null
 	Terminal              bool     // a terminal of the container's own instead
 	Init                  bool     // pid 1 is a reaper and the program its child
@@ -118,6 +120,7 @@ type compiler struct {
 	mounts  []gathered
 	devices []gathered
 	userns  bool
+	joins   uint64          // flags of namespaces of others
 	private map[uint64]bool // flags of namespaces that are new
 	cgroup  bool            // unshare the cgroup namespace after the gate
 	joining bool            // the sandbox is another process's
@@ -162,6 +165,9 @@ func (c *compiler) namespaces() error {
 		switch {
 		case ns.Path != "":
 			c.join = append(c.join, joined{flag, ns.Path})
+			c.joins |= flag
+		case flag == unix.CLONE_NEWTIME:
+			c.o.Time = true // entered by execve, see timeNamespace
 		case flag == unix.CLONE_NEWCGROUP:
 			c.cgroup = true // after the parent placed the child in its group
 		default:
@@ -219,7 +225,9 @@ func (c *compiler) rlimits() error {
 		c.limits = append(c.limits, rlimit{l.Type, which, l.Soft, l.Hard})
 	}
 	c.oom = c.spec.Process.OOMScoreAdj
-	return nil
+	var err error
+	c.sched, err = schedulingOf(c.spec.Process)
+	return err
 }
 
 // pipes opens the gate and the pipe whose end tells that execve happened.

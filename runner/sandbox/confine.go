@@ -4,10 +4,14 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +41,8 @@ func (c *compiler) landlock() {
 	c.entries[first].onError = c.here()
 }
 
-// appArmor asks for a profile at execve.
+// appArmor asks for a profile at execve: through the container's own proc, and
+// who joins a sandbox while it still sees the host's (its child inherits it).
 func (c *compiler) appArmor() error {
 	profile := c.spec.Process.ApparmorProfile
 	if profile == "" {
@@ -49,25 +54,68 @@ func (c *compiler) appArmor() error {
 		}
 		return fmt.Errorf("AppArmor profile %q: this kernel runs without AppArmor", profile)
 	}
-	if c.proc == nil {
-		return fmt.Errorf("AppArmor profile %q: the container has no /proc", profile)
-	}
 	what := fmt.Sprintf("ask for the AppArmor profile %q", profile)
 	how := make([]byte, 24)
 	binary.NativeEndian.PutUint64(how, unix.O_WRONLY|unix.O_CLOEXEC)
-	binary.NativeEndian.PutUint64(how[16:], unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS|unix.RESOLVE_NO_XDEV)
-	fd := c.result(c.call(what, unix.SYS_OPENAT2, c.proc, "self/attr/exec", c.bytes(how, "{O_WRONLY}"), len(how)))
+	binary.NativeEndian.PutUint64(how[16:], unix.RESOLVE_NO_MAGICLINKS)
+	var at, file any = atCWD, "/proc/self/attr/exec"
+	if !c.joining {
+		if c.proc == nil {
+			return fmt.Errorf("AppArmor profile %q: the container has no /proc", profile)
+		}
+		at, file = c.proc, "self/attr/exec"
+		binary.NativeEndian.PutUint64(how[16:], unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS|unix.RESOLVE_NO_XDEV)
+	}
+	fd := c.result(c.call(what, unix.SYS_OPENAT2, at, file, c.bytes(how, "{O_WRONLY}"), len(how)))
 	line := "exec " + profile
 	c.call(what, unix.SYS_WRITE, fd, line, len(line))
 	return nil
 }
 
 // timeNamespace is entered by execve, from Linux 6.1. Before, the program would
-// have another one than its children, and could start no thread.
-func (c *compiler) timeNamespace() {
-	if c.o.Time && kernelFrom(6, 1) {
-		c.call("make a time namespace", unix.SYS_UNSHARE, int(unix.CLONE_NEWTIME)).accept(unix.EINVAL, unix.ENOSYS)
+// have another one than its children, and could start no thread. Offsets of its
+// clocks must be kept; without any the namespace may be missing.
+func (c *compiler) timeNamespace() error {
+	offsets := c.spec.Linux.TimeOffsets
+	if !c.o.Time || !kernelFrom(6, 1) {
+		if len(offsets) > 0 {
+			return errors.New("clocks of its own (linux.timeOffsets) need Linux 6.1")
+		}
+		return nil
 	}
+	unshare := c.call("make a time namespace", unix.SYS_UNSHARE, int(unix.CLONE_NEWTIME))
+	if len(offsets) == 0 {
+		unshare.accept(unix.EINVAL, unix.ENOSYS)
+		return nil
+	}
+	if c.proc == nil {
+		return errors.New("clocks of its own (linux.timeOffsets): the container has no /proc")
+	}
+	var lines string
+	for _, clock := range slices.Sorted(maps.Keys(offsets)) {
+		lines += fmt.Sprintf("%s %d %d\n", clock, offsets[clock].Secs, offsets[clock].Nanosecs)
+	}
+	const what = "set the offsets of the clocks"
+	how := make([]byte, 24)
+	binary.NativeEndian.PutUint64(how, unix.O_WRONLY|unix.O_CLOEXEC)
+	binary.NativeEndian.PutUint64(how[16:], unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
+	fd := c.result(c.call(what, unix.SYS_OPENAT2, c.proc, "self/timens_offsets", c.bytes(how, "{O_WRONLY}"), len(how)))
+	c.call(what, unix.SYS_WRITE, fd, lines, len(lines))
+	return nil
+}
+
+// personality is the kernel's answer to programs that ask what machine it is.
+func (c *compiler) personality() error {
+	p := c.spec.Linux.Personality
+	if p == nil {
+		return nil
+	}
+	domain, ok := map[specs.LinuxPersonalityDomain]int{specs.PerLinux: 0, specs.PerLinux32: 8}[p.Domain]
+	if !ok {
+		return fmt.Errorf("personality: unknown domain %q", p.Domain)
+	}
+	c.call("set the personality "+string(p.Domain), unix.SYS_PERSONALITY, domain)
+	return nil
 }
 
 // kernelFrom says whether the running kernel is of that version or newer.

@@ -39,6 +39,11 @@ func (c *compiler) gatherFS(m specs.Mount) {
 	if m.Type == "proc" && m.Destination == "/proc" {
 		c.proc = fd
 	}
+	for _, o := range m.Options {
+		if p := propagations[o]; p != 0 && p != unix.MS_PRIVATE { // each is born private
+			c.setattr("set the propagation of "+m.Destination, fd, 0, 0, p, false)
+		}
+	}
 	strict := slices.Contains([]string{"proc", "sysfs", "devpts", "mqueue", "cgroup2"}, m.Type) ||
 		m.Destination == "/dev" || strings.HasPrefix(m.Destination, "/dev/")
 	c.mounts = append(c.mounts, gathered{target: m.Destination, fd: fd, strict: strict})

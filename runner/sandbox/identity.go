@@ -31,10 +31,11 @@ func (c *compiler) loopback() {
 // identity sets host name, domain and sysctls.
 func (c *compiler) identity() error {
 	c.loopback()
-	if h := c.spec.Hostname; h != "" && c.private[unix.CLONE_NEWUTS] {
+	named := c.private[unix.CLONE_NEWUTS] || c.joins&unix.CLONE_NEWUTS != 0
+	if h := c.spec.Hostname; h != "" && named {
 		c.call("set the host name", unix.SYS_SETHOSTNAME, h, len(h))
 	}
-	if d := c.spec.Domainname; d != "" && c.private[unix.CLONE_NEWUTS] {
+	if d := c.spec.Domainname; d != "" && named {
 		c.call("set the domain name", unix.SYS_SETDOMAINNAME, d, len(d))
 	}
 	names := make([]string, 0, len(c.spec.Linux.Sysctl))
@@ -170,6 +171,21 @@ func (c *compiler) finishRoot() error {
 	if set != 0 {
 		c.setattr("set options of the root", c.root, set, 0, 0, false)
 	}
+	return c.rootPropagation()
+}
+
+// rootPropagation comes last: no root can be pivoted into while it is shared,
+// and what is mounted in a shared one becomes shared.
+func (c *compiler) rootPropagation() error {
+	name := c.spec.Linux.RootfsPropagation
+	if name == "" {
+		return nil
+	}
+	p, ok := propagations[name]
+	if !ok {
+		return fmt.Errorf("propagation of the root: unknown kind %q", name)
+	}
+	c.setattr("set the root's propagation", c.root, 0, 0, p, strings.HasPrefix(name, "r"))
 	return nil
 }
 
@@ -210,10 +226,14 @@ func (c *compiler) privilege() error {
 	c.present()
 	// Before seccomp: a profile may be older than the call.
 	c.call("close descriptors on execve", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
-	if err := c.appArmor(); err != nil {
+	if !c.joining {
+		if err := c.appArmor(); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(c.timeNamespace(), c.personality()); err != nil {
 		return err
 	}
-	c.timeNamespace()
 	if p.NoNewPrivileges {
 		c.call("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
@@ -251,7 +271,7 @@ func (c *compiler) seccomp() {
 	prog := buffer{bytes: make([]byte, 16), relocs: map[int]data{8: insns}, show: fmt.Sprintf("<%d instructions>", len(f)/8)}
 	binary.NativeEndian.PutUint16(prog.bytes, uint16(len(f)/8))
 	c.buffers = append(c.buffers, prog)
-	c.call("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, data(len(c.buffers)-1))
+	c.call("load the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, c.o.FilterFlags, data(len(c.buffers)-1))
 }
 
 func (c *compiler) user(u specs.User) {

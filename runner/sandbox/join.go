@@ -18,6 +18,8 @@ type JoinOptions struct {
 	PID     int // a process of the sandbox, as the caller sees it
 	Process *specs.Process
 	Filter  []byte
+	// FilterFlags are the kernel's flags for loading it.
+	FilterFlags int
 	// Unprivileged says that the caller is not root on this machine.
 	Unprivileged          bool
 	Stdin, Stdout, Stderr *os.File
@@ -37,7 +39,7 @@ func CompileJoin(o JoinOptions) (*Program, error) {
 	c := &compiler{
 		Program: newProgram(), spec: spec, private: map[uint64]bool{}, joining: true,
 		o: Options{
-			Spec: spec, UIDs: uidMap(o.PID), Filter: o.Filter, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
+			Spec: spec, UIDs: uidMap(o.PID), Filter: o.Filter, FilterFlags: o.FilterFlags, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
 			Terminal: o.Terminal, Die: o.Die, Unprivileged: o.Unprivileged,
 		},
 	}
@@ -82,6 +84,9 @@ func (c *compiler) enter(pid int) error {
 	c.own = append(c.own, f)
 	c.inherit(f)
 	c.awaitParent()
+	if err := c.appArmor(); err != nil {
+		return err
+	}
 	c.call("hide from the sandbox", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	c.call("join the sandbox", unix.SYS_SETNS, target, int(flags))
 	if flags&unix.CLONE_NEWUSER != 0 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -32,9 +33,10 @@ var mountAttrs = map[string]struct{ set, clear uint64 }{
 	"nosuid": {unix.MOUNT_ATTR_NOSUID, 0}, "suid": {0, unix.MOUNT_ATTR_NOSUID},
 	"nodev": {unix.MOUNT_ATTR_NODEV, 0}, "dev": {0, unix.MOUNT_ATTR_NODEV},
 	"noexec": {unix.MOUNT_ATTR_NOEXEC, 0}, "exec": {0, unix.MOUNT_ATTR_NOEXEC},
-	"noatime": {unix.MOUNT_ATTR_NOATIME, 0}, "nodiratime": {unix.MOUNT_ATTR_NODIRATIME, 0},
-	"strictatime": {unix.MOUNT_ATTR_STRICTATIME, 0}, "relatime": {0, 0}, "defaults": {0, 0},
-	"nosymfollow": {unix.MOUNT_ATTR_NOSYMFOLLOW, 0},
+	"noatime": {unix.MOUNT_ATTR_NOATIME, unix.MOUNT_ATTR__ATIME}, "strictatime": {unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR__ATIME},
+	"atime": {0, unix.MOUNT_ATTR__ATIME}, "relatime": {0, unix.MOUNT_ATTR__ATIME},
+	"nodiratime": {unix.MOUNT_ATTR_NODIRATIME, 0}, "diratime": {0, unix.MOUNT_ATTR_NODIRATIME},
+	"nosymfollow": {unix.MOUNT_ATTR_NOSYMFOLLOW, 0}, "symfollow": {0, unix.MOUNT_ATTR_NOSYMFOLLOW}, "defaults": {0, 0},
 }
 
 var propagations = map[string]uint64{
@@ -91,16 +93,17 @@ func (c *compiler) gatherBind(m specs.Mount) error {
 	if !slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind") {
 		flags |= unix.AT_RECURSIVE
 	}
-	fd, err := c.tree("open bind source "+m.Source, m.Source, flags)
-	if err != nil {
-		return fmt.Errorf("bind mount at %q: %w", m.Destination, err)
-	}
 	var set, clear, propagation uint64
 	if c.o.NoDev && c.userns {
 		set = unix.MOUNT_ATTR_NODEV
 	}
+	recursive := flags & unix.AT_RECURSIVE
 	for _, o := range m.Options {
-		if a, ok := mountAttrs[o]; ok {
+		a, ok := mountAttrs[o]
+		if whole, found := mountAttrs[strings.TrimPrefix(o, "r")]; found && !ok { // rro, rnosuid …
+			a, ok, recursive = whole, true, unix.AT_RECURSIVE
+		}
+		if ok {
 			set, clear = set&^a.clear|a.set, clear|a.clear
 		} else if p, ok := propagations[o]; ok {
 			propagation = p
@@ -108,8 +111,12 @@ func (c *compiler) gatherBind(m specs.Mount) error {
 			return fmt.Errorf("bind mount at %q: unknown option %q", m.Destination, o)
 		}
 	}
+	fd, err := c.tree("open bind source "+m.Source, m.Source, flags, propagation == unix.MS_SHARED || propagation == unix.MS_SLAVE)
+	if err != nil {
+		return fmt.Errorf("bind mount at %q: %w", m.Destination, err)
+	}
 	if set != 0 || clear != 0 || propagation != 0 {
-		c.setattr("set options of "+m.Destination, fd, set, clear&^set, propagation, flags&unix.AT_RECURSIVE != 0)
+		c.setattr("set options of "+m.Destination, fd, set, clear, propagation, recursive != 0)
 	}
 	c.mounts = append(c.mounts, gathered{target: m.Destination, fd: fd, file: !info.IsDir()})
 	return nil
@@ -122,9 +129,10 @@ func (c *compiler) mapsOwners() bool { return c.userns && !c.o.Unprivileged && !
 // tree opens a copy of a host's tree. Where root starts a user namespace the
 // parent opens it (the child may not walk there) and maps its owners, so that
 // files of the host's root are those of the container's root and nothing on
-// disk is chowned.
-func (c *compiler) tree(what, source string, flags int) (any, error) {
-	if !c.userns || c.o.Unprivileged || c.o.SameIDs && !c.o.ParentOpens {
+// disk is chowned. And it opens what shall stay related to the host's mount
+// (peer): the child has parted with those by then.
+func (c *compiler) tree(what, source string, flags int, peer bool) (any, error) {
+	if !c.userns && !peer || c.o.Unprivileged || c.o.SameIDs && !c.o.ParentOpens && !peer {
 		return c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, source, flags)), nil
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, source, uint(flags))

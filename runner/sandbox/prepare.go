@@ -27,6 +27,9 @@ func (p *Process) prepare() error {
 			return fmt.Errorf("set the OOM score adjustment: %w", err)
 		}
 	}
+	if err := p.program.sched.apply(p.pid); err != nil {
+		return err
+	}
 	if err := p.program.maps.write(p.pid); err != nil {
 		return err
 	}

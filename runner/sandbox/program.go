@@ -83,6 +83,7 @@ type Program struct {
 	flags   uint64   // namespaces to clone into
 	maps    idMaps
 	limits  []rlimit
+	sched   scheduling
 	oom     *int     // score adjustment that the parent writes at the gate
 	syncR   *os.File // child's side of the gate
 	syncW   *os.File

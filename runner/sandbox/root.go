@@ -31,7 +31,7 @@ func (c *compiler) openRoot() error {
 	case r.Type == "overlay":
 		c.root = c.overlay(r)
 	case r.Source != "":
-		fd, err := c.tree("open root "+r.Source, r.Source, openTreeFlag|unix.AT_RECURSIVE)
+		fd, err := c.tree("open root "+r.Source, r.Source, openTreeFlag|unix.AT_RECURSIVE, false)
 		if err != nil {
 			return err
 		}

@@ -310,3 +310,23 @@ func action(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 	}
 	return 0, fmt.Errorf("compile seccomp profile: action %q is not supported", a)
 }
+
+// Flags are the kernel's flags for loading the profile's filter. Those that ask
+// for a listener are refused.
+func Flags(p *specs.LinuxSeccomp) (flags int, err error) {
+	if p == nil {
+		return 0, nil
+	}
+	for _, f := range p.Flags {
+		switch f {
+		case specs.LinuxSeccompFlagLog:
+			flags |= unix.SECCOMP_FILTER_FLAG_LOG
+		case specs.LinuxSeccompFlagSpecAllow:
+			flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+		case "SECCOMP_FILTER_FLAG_TSYNC": // the process has one thread
+		default:
+			return 0, fmt.Errorf("compile seccomp profile: flag %q is not supported", f)
+		}
+	}
+	return flags, nil
+}
