@@ -34,7 +34,7 @@ type Chart struct {
 // Measures of the drawing, in its own pixels.
 const (
 	width   = 760
-	left    = 150 // where bars begin
+	left    = 172 // where bars begin
 	right   = 90  // kept for the value behind the longest bar
 	rowHigh = 20
 	barHigh = 13
@@ -60,7 +60,7 @@ func (c Chart) SVG() string {
 	if c.Note != "" {
 		high += 24
 	}
-	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=%q>\n%s", width, high, html.EscapeString(c.describe()), style)
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-10 0 %d %d\" role=\"img\" aria-label=%q>\n%s", width+20, high, html.EscapeString(c.describe()), style)
 	fmt.Fprintf(&b, "<text class=\"t\" x=\"0\" y=\"20\">%s</text>\n", html.EscapeString(c.Title))
 	y, scale := 34, c.scale()
 	for _, g := range c.Groups {
