@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hodbuild/hod/builder/cache"
 	"github.com/hodbuild/hod/builder/ops"
@@ -52,39 +54,61 @@ func (b *build) uncacheable(s *plan.Step) bool {
 	return false
 }
 
-// operation is the digest of what a step does, without its inputs.
-func (b *build) operation(s *plan.Step) (digest.Digest, error) {
-	raw, err := json.Marshal(s.Op)
+// operation is the digest of what a step does, without its inputs and its circumstances.
+func operation(s *plan.Step) (digest.Digest, error) {
+	op := s.Op
+	if run, ok := op.(plan.Run); ok {
+		run.Env, run.Dir, run.User, run.Network, run.Hostname = nil, "", "", "", ""
+		op = run
+	}
+	raw, err := json.Marshal(op)
 	if err != nil {
 		return "", fmt.Errorf("describe step: %w", err)
 	}
-	parts := []string{plan.Kind(s.Op), string(raw), plan.FormatPlatform(s.Platform), b.created().String()}
-	if _, ok := s.Op.(plan.Run); ok {
-		parts = append(parts, b.surroundings()...)
+	return cache.Operation(plan.Kind(op), string(raw), plan.FormatPlatform(s.Platform)), nil
+}
+
+// circumstances are what else decides about a step's result, each by the name that people know it by.
+func (b *build) circumstances(s *plan.Step) []cache.Input {
+	list := []cache.Input{cache.Text("SOURCE_DATE_EPOCH", b.created().String())}
+	run, ok := s.Op.(plan.Run)
+	if !ok {
+		return list
 	}
-	return cache.Operation(parts...), nil
+	for _, line := range run.Env {
+		name, value, _ := strings.Cut(line, "=")
+		kind := "ENV "
+		if slices.Contains(run.ArgNames, name) {
+			kind = "ARG "
+		}
+		list = append(list, cache.Text(kind+name, value))
+	}
+	for _, named := range [][2]string{{"WORKDIR", run.Dir}, {"USER", run.User}, {"--network", run.Network}, {"host's name", run.Hostname}} {
+		list = append(list, cache.Text(named[0], named[1]))
+	}
+	return append(list, b.surroundings()...)
 }
 
 // surroundings are the flags of the build that can change what a RUN does: none where they are the defaults.
-func (b *build) surroundings() []string {
-	var parts []string
+func (b *build) surroundings() []cache.Input {
+	var list []cache.Input
 	o := b.o.Run
 	if b.o.KeepTimes {
-		parts = append(parts, "times of the files")
+		list = append(list, cache.Text("--timestamps", "source"))
 	}
 	if o.Network != "" && o.Network != "default" {
-		parts = append(parts, "network="+o.Network)
+		list = append(list, cache.Text("the build's --network", o.Network))
 	}
 	for _, h := range o.ExtraHosts {
-		parts = append(parts, "host="+h)
+		list = append(list, cache.Text("--add-host", h))
 	}
 	for _, u := range o.Ulimits {
-		parts = append(parts, fmt.Sprintf("ulimit=%v", u))
+		list = append(list, cache.Text("--ulimit", fmt.Sprint(u)))
 	}
 	if o.ShmSize > 0 {
-		parts = append(parts, fmt.Sprintf("shm=%d", o.ShmSize))
+		list = append(list, cache.Text("--shm-size", fmt.Sprint(o.ShmSize)))
 	}
-	return parts
+	return list
 }
 
 // keys gives a step's fast key, from the fast keys of its inputs and the files that it reads from outside.
@@ -95,12 +119,12 @@ func (b *build) keys(ctx context.Context, s *plan.Step) (*keys, error) {
 }
 
 func (b *build) fastKeys(ctx context.Context, s *plan.Step) (*keys, error) {
-	op, err := b.operation(s)
+	op, err := operation(s)
 	if err != nil {
 		return nil, err
 	}
-	k := &keys{op: op}
-	if err := b.addFast(ctx, k, "below", s.Parent); err != nil {
+	k := &keys{op: op, inputs: b.circumstances(s)}
+	if err := b.addFast(ctx, k, cache.Below, s.Parent); err != nil {
 		return nil, err
 	}
 	copied, _ := s.Op.(plan.Copy)
@@ -169,6 +193,17 @@ func (b *build) addContent(ctx context.Context, k *keys, name string, s *plan.St
 	return err
 }
 
+// ground is what a step is called in the explanation of one that builds on it.
+func ground(s *plan.Step) string {
+	switch {
+	case s == nil:
+		return "nothing"
+	case !keyed(s):
+		return "the image " + s.Op.(plan.Base).Name
+	}
+	return s.Text
+}
+
 // addFast adds the fast key of a step that is built on.
 func (b *build) addFast(ctx context.Context, k *keys, name string, s *plan.Step) error {
 	switch {
@@ -193,14 +228,14 @@ func (b *build) addFast(ctx context.Context, k *keys, name string, s *plan.Step)
 
 // contentKeys gives the content key of a step whose inputs are there.
 func (b *build) contentKeys(ctx context.Context, s *plan.Step, op digest.Digest) (*keys, error) {
-	k := &keys{op: op}
+	k := &keys{op: op, inputs: b.circumstances(s)}
 	copied, isCopy := s.Op.(plan.Copy)
 	if !isCopy || !copied.Link || copied.Chmod != "" {
 		below, err := b.need(ctx, s.Parent)
 		if err != nil {
 			return nil, err
 		}
-		k.inputs = append(k.inputs, cache.Input{Name: "below", Digest: below.chain.ID()})
+		k.inputs = append(k.inputs, cache.Input{Name: cache.Below, Digest: below.chain.ID(), Value: ground(s.Parent)})
 	}
 	if err := b.addFiles(ctx, k, s, copied); err != nil {
 		return nil, err

@@ -220,7 +220,8 @@ func (b *build) save(ctx context.Context, s *plan.Step, st *state, fast, content
 	if b.fresh {
 		return nil
 	}
-	r := cache.Record{Layer: st.layer, Inputs: content.inputs, Made: b.started, Keys: []digest.Digest{fast.key, content.key}}
+	r := cache.Record{Kind: plan.Kind(s.Op), Step: s.Text, Layer: st.layer, Inputs: content.inputs, Made: b.started,
+		Keys: []digest.Digest{fast.key, content.key}}
 	b.export(s, fast.op, r)
 	if _, err := b.o.Store.Layer(st.layer); st.layer != "" && errors.Is(err, layers.ErrNotFound) {
 		return nil
@@ -240,7 +241,7 @@ func (b *build) explain(s *plan.Step, k *keys) error {
 		b.tell(Event{Kind: "explain", Step: s, Text: "--no-cache asks for it"})
 		return nil
 	}
-	why, err := b.cache.Explain(k.op, k.inputs)
+	why, err := b.cache.Explain(k.op, plan.Kind(s.Op), k.inputs)
 	if err != nil {
 		return err
 	}

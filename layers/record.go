@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -134,6 +136,19 @@ func (s *Store) RecordKeys(op digest.Digest) ([]digest.Digest, error) {
 		}
 	}
 	return keys, nil
+}
+
+// Records gives the data of all records of all operations that can be read, in
+// no order. Unlike [Store.Record] it holds nothing, and counts as no use.
+func (s *Store) Records() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		paths, _ := filepath.Glob(s.path("cache", "*", "*")) // the pattern is well formed
+		for _, path := range paths {
+			if rec, err := readCacheRecord(path); err == nil && !yield(rec.Data) {
+				return
+			}
+		}
+	}
 }
 
 // DeleteRecord removes a record; that there is none is no error.

@@ -3,8 +3,7 @@
 // A step has an operation (what it does, without its inputs), and two keys. The fast key follows from the keys of its
 // inputs and is known before anything runs; the content key follows from what the inputs turned out to be, and lets a
 // step be skipped whose inputs were made again with the same result. A [Record] says what the step left, and is filed
-// under both keys in the folder of its operation: an empty folder proves that nothing can hit, and the nearest record
-// in it says, by name, why a step has to run again.
+// under both keys in the folder of its operation, where the nearest record says, by name, why a step has to run again.
 //
 //	op := cache.Operation("COPY", "/app/", "chown=")
 //	key := cache.Key(op, inputs)
@@ -23,6 +22,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -89,6 +89,9 @@ func frame(h hash.Hash, s string) {
 
 // Record is what the cache remembers of a step.
 type Record struct {
+	// Kind and Step say to people what made it: "run", "RUN make".
+	Kind string `json:"kind,omitempty"`
+	Step string `json:"step,omitempty"`
 	// Layer is the diffID that the step left, "" when it left no layer.
 	Layer digest.Digest `json:"layer,omitempty"`
 	// Packer is the version of the packer that made the layer.
@@ -104,6 +107,8 @@ type Store interface {
 	Record(op, key digest.Digest) ([]byte, error)
 	PutRecord(ctx context.Context, op, key digest.Digest, data []byte, refs []digest.Digest) error
 	RecordKeys(op digest.Digest) ([]digest.Digest, error)
+	// Records gives the data of all records of all operations; looking at them is no use of them.
+	Records() iter.Seq[[]byte]
 }
 
 // Cache finds and files records.
@@ -127,15 +132,6 @@ func (c *Cache) Find(op, key digest.Digest) (*Record, error) {
 		return nil, nil
 	}
 	return &r, nil
-}
-
-// Possible says whether any record of the operation exists. When there is none, nothing can hit.
-func (c *Cache) Possible(op digest.Digest) (bool, error) {
-	keys, err := c.Store.RecordKeys(op)
-	if err != nil {
-		return false, fmt.Errorf("list cache records: %w", err)
-	}
-	return len(keys) > 0, nil
 }
 
 // Save files a record under all its keys; its layer must be in the store.

@@ -1,14 +1,19 @@
 package cache
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// Explain says why a step with these inputs was not found: the differences to the nearest record of its operation, by
-// name. Without any record it says so.
-func (c *Cache) Explain(op digest.Digest, inputs []Input) ([]string, error) {
+// Below is the name of the input that a step stands on.
+const Below = "below"
+
+// Explain says why a step of this kind with these inputs was not found: the differences to the nearest record of its
+// operation, by name. Without any it names the other instruction that stood in this place, on the same ground.
+func (c *Cache) Explain(op digest.Digest, kind string, inputs []Input) ([]string, error) {
 	keys, err := c.Store.RecordKeys(op)
 	if err != nil {
 		return nil, fmt.Errorf("list cache records: %w", err)
@@ -27,10 +32,36 @@ func (c *Cache) Explain(op digest.Digest, inputs []Input) ([]string, error) {
 		}
 	}
 	if nearest == nil {
-		return []string{"it never ran before"}, nil
+		nearest = []string{c.instead(kind, inputs)}
 	}
 	return nearest, nil
 }
+
+// instead looks for the last step of this kind that stood on what this one stands on.
+func (c *Cache) instead(kind string, inputs []Input) string {
+	i := slices.IndexFunc(inputs, isBelow)
+	if i < 0 {
+		return never
+	}
+	var last Record
+	for data := range c.Store.Records() {
+		var r Record
+		if json.Unmarshal(data, &r) != nil || r.Kind != kind || !r.Made.After(last.Made) {
+			continue
+		}
+		if j := slices.IndexFunc(r.Inputs, isBelow); j >= 0 && r.Inputs[j].Digest == inputs[i].Digest {
+			last = r
+		}
+	}
+	if last.Step == "" {
+		return never
+	}
+	return "the instruction changed, it was: " + last.Step
+}
+
+const never = "it never ran before"
+
+func isBelow(i Input) bool { return i.Name == Below }
 
 // Differences lists what changed between two lists of inputs, one line each, in the order of the new list.
 func Differences(before, after []Input) []string {
@@ -45,9 +76,12 @@ func Differences(before, after []Input) []string {
 		switch {
 		case !ok:
 			lines = append(lines, i.Name+" is new")
-		case was.Digest != i.Digest && was.Value != "" && i.Value != "":
+		case was.Digest == i.Digest:
+		case isBelow(i) && i.Value != "":
+			lines = append(lines, "what it stands on changed: "+i.Value)
+		case was.Value != "" && i.Value != "" && was.Value != i.Value:
 			lines = append(lines, fmt.Sprintf("%s %s -> %s", i.Name, was.Value, i.Value))
-		case was.Digest != i.Digest:
+		default:
 			lines = append(lines, i.Name+" changed")
 		}
 	}

@@ -130,8 +130,9 @@ func (m *maker) workdir(s *stage, cmd command, c *dockerfile.Workdir, lint *dock
 		s.img.note("WORKDIR /", nil)
 		return nil
 	}
+	text := wording(cmd, c.String())
 	step, err := m.graph.add(&Step{Op: Workdir{Path: s.dir, User: s.img.Config.User}, Parent: s.fs, Platform: *s.platform, NoCache: s.noCache,
-		Name: m.commandName(s, cmd, c.String()), Stage: s.label, Ranges: c.Location()})
+		Name: m.commandName(s, text), Text: text, Stage: s.label, Ranges: c.Location()})
 	s.fs = step
 	s.img.note("WORKDIR "+written, step)
 	return err
@@ -153,13 +154,18 @@ func (s *stage) fromNative(p string) string {
 	return p
 }
 
-// commandName is the name of a step as progress shows it.
-func (m *maker) commandName(s *stage, cmd command, text string) string {
+// wording is an instruction as its recipe has it, nothing expanded.
+func wording(cmd command, text string) string {
 	word, rest, _ := strings.Cut(text, " ")
 	text = strings.ToUpper(word) + " " + rest
 	if cmd.onBuild {
 		text = "ONBUILD " + text
 	}
+	return text
+}
+
+// commandName is the name of a step as progress shows it.
+func (m *maker) commandName(s *stage, text string) string {
 	return m.stepName(s, m.lex.Display(text, s.env))
 }
 

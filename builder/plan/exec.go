@@ -36,8 +36,9 @@ func (m *maker) exec(s *stage, cmd command, c *dockerfile.Run) error {
 	if err != nil {
 		return err
 	}
+	text := wording(cmd, name)
 	step, err := m.graph.add(&Step{Op: op, Parent: s.fs, Inputs: inputs, Platform: *s.platform, NoCache: s.noCache,
-		Name: m.commandName(s, cmd, name), Stage: s.label, Ranges: c.Location()})
+		Name: m.commandName(s, text), Text: text, Stage: s.label, Ranges: c.Location()})
 	s.fs = step
 	s.img.note("RUN "+s.argsPrefix()+strings.Join(args, " ")+" # buildkit", step)
 	return err

@@ -62,8 +62,9 @@ func (m *maker) copy(s *stage, cmd command, lint *dockerfile.Linter) error {
 		cp.op.Sources = append(cp.op.Sources, Source{Input: -1, Path: doc.Path, Data: []byte(doc.Data)})
 	}
 	cp.op.Dest = destination(s.dir, cp.paths.DestPath)
+	text = wording(cmd, text)
 	step, err := m.graph.add(&Step{Op: cp.op, Parent: s.fs, Inputs: cp.inputs, Platform: *s.platform, NoCache: s.noCache,
-		Name: m.commandName(s, cmd, text), Stage: s.label, Ranges: cp.at})
+		Name: m.commandName(s, text), Text: text, Stage: s.label, Ranges: cp.at})
 	s.fs = step
 	s.img.note(cp.history(), step)
 	return err

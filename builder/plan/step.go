@@ -23,6 +23,7 @@ type Step struct {
 
 	// What follows is for people; steps that differ only in it are equal.
 	Name   string             // [stage 2/3] COPY src /src
+	Text   string             // the instruction as the recipe has it, no variable expanded; of a base and a context empty
 	Stage  string             // the stage's name or stage-N
 	Ranges []dockerfile.Range // where in the recipe
 }
