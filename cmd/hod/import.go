@@ -43,14 +43,17 @@ func importFiles(c *cli.Context) error {
 		if err != nil {
 			return withHint(err, "hod import takes a tar of files, plain or compressed by gzip or zstd")
 		}
-		img, err := putImported(c, s, layer.DiffID)
+		img, err := imported(c, layer.DiffID)
 		if err != nil {
 			return err
 		}
 		if changes := c.StringSlice("change"); len(changes) > 0 {
-			if img, err = change(c, s, img, changes); err != nil {
-				return err
-			}
+			img, err = change(c, s, img, changes)
+		} else {
+			img, err = s.PutImage(c.Context, img.Config, img.Chain, layers.PutImageOptions{Source: "import"})
+		}
+		if err != nil {
+			return err
 		}
 		if name := c.Args().Get(1); name != "" {
 			if err := s.Tag(c.Context, name, descriptorOf(img)); err != nil {
@@ -94,8 +97,8 @@ func reopenable(name string, stdin io.Reader) (open func() (io.ReadCloser, error
 // importedAt is the time of imported images: the same files are the same image.
 const importedAt = "1980-01-01T00:00:00Z"
 
-// putImported makes an image of one layer, with no more in its config than is known.
-func putImported(c *cli.Context, s *layers.Store, diffID digest.Digest) (*layers.Image, error) {
+// imported is an image of one layer, with no more in its config than is known, which is in no store yet.
+func imported(c *cli.Context, diffID digest.Digest) (*layers.Image, error) {
 	platform := layers.HostPlatform()
 	if p, err := parsePlatform(c.String("platform")); err != nil {
 		return nil, err
@@ -114,7 +117,7 @@ func putImported(c *cli.Context, s *layers.Store, diffID digest.Digest) (*layers
 	if err != nil {
 		return nil, err
 	}
-	return s.PutImage(c.Context, raw, layers.Chain{diffID}, layers.PutImageOptions{Source: "import"})
+	return &layers.Image{ID: digest.FromBytes(raw), Config: raw, Chain: layers.Chain{diffID}, Platform: platform}, nil
 }
 
 // changeable are the instructions that change an image's config alone.
