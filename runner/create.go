@@ -44,6 +44,9 @@ func (cs *Containers) Create(img *layers.Image, name string, o ContainerOptions)
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if c.Options.Mounts, err = cs.mountsFrom(o.VolumesFrom, c.Options.Mounts); err != nil {
+		return nil, err
+	}
 	if err := c.addImageVolumes(); err != nil {
 		return nil, err
 	}

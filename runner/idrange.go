@@ -63,11 +63,14 @@ func newIDMap(o *ContainerOptions) (*idMap, error) {
 		own := userns.Own()
 		return &idMap{ranges: own.UIDs, gids: own.GIDs, unprivileged: rung == userns.Single}, nil
 	}
-	if o.UserNS == "host" || o.Privileged && o.UserNS == "" {
+	if o.UserNS == "host" || o.UserNS == "" && (o.Privileged || o.sharesKernel()) {
 		return &idMap{}, nil
 	}
 	if o.UserNS != "" && o.UserNS != "private" {
 		return nil, fmt.Errorf("user namespace %q: it is private or host", o.UserNS)
+	}
+	if o.sharesKernel() {
+		return nil, errors.New("conflicting options: --userns private, and --pid or --ipc of others")
 	}
 	base, lease, err := leaseIDs()
 	if err != nil {

@@ -198,6 +198,7 @@ func (l *launch) makeSpec(ctx context.Context) error {
 		return err
 	}
 	SetUser(l.spec, l.user)
+	showShared(l.spec, l.o)
 	return nil
 }
 
@@ -282,8 +283,15 @@ func (l *launch) clone(ctx context.Context) error {
 	if netns != nil {
 		defer netns.Close()
 	}
+	mounts, err := l.openShared()
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		defer m.FD.Close()
+	}
 	p, err := sandbox.Compile(sandbox.Options{
-		Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: userns.Here() != userns.Root,
+		Mounts: mounts, Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: userns.Here() != userns.Root,
 		Root: sandbox.Root{
 			Type: l.root.Type, Detached: l.root.Detached, Lower: l.root.Lower, Upper: l.root.Upper, Work: l.root.Work, Options: l.root.Options,
 		},

@@ -57,6 +57,9 @@ func (o *ContainerOptions) PrivateNetwork() bool { return o.mode() == "private" 
 // resolveNames turns what names another container into what the specification
 // knows, and refuses what this user cannot have.
 func (l *launch) resolveNames(ctx context.Context) error {
+	if err := l.resolveShared(ctx); err != nil {
+		return err
+	}
 	if ref, shared := strings.CutPrefix(l.o.Network, "container:"); shared {
 		return l.share(ctx, ref)
 	}

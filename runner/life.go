@@ -188,7 +188,17 @@ func (cs *Containers) erase(c *Container) error {
 	if !c.Options.AutoRemove {
 		return nil
 	}
+	if len(c.Anonymous) == 0 {
+		return nil
+	}
+	users, err := cs.VolumeUsers(context.Background())
+	if err != nil {
+		return err
+	}
 	for _, v := range c.Anonymous {
+		if len(users[v]) > 0 { // by --volumes-from
+			continue
+		}
 		if err := cs.volumes.remove(v); err != nil && !errors.Is(err, ErrNoVolume) {
 			return err
 		}

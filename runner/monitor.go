@@ -147,13 +147,24 @@ func (m *monitor) again(last lastExit) bool {
 	if m.stopped() {
 		return false
 	}
-	switch p := m.c.Options.Restart; p.Name {
+	switch p := m.restart(); p.Name {
 	case "always", "unless-stopped":
 		return true
 	case "on-failure":
 		return last.ExitCode != 0 && (p.Max == 0 || m.snapshot().Restarts < p.Max)
 	}
 	return false
+}
+
+// restart is the policy, which update may have changed.
+func (m *monitor) restart() RestartPolicy {
+	if m.c.Options.AutoRemove {
+		return m.c.Options.Restart
+	}
+	if now, err := loadContainer(m.c.Dir); err == nil {
+		m.c.Options.Restart = now.Options.Restart
+	}
+	return m.c.Options.Restart
 }
 
 // stopped reports whether somebody asked for the end.

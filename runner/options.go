@@ -68,6 +68,7 @@ type ContainerOptions struct {
 	ReadOnly    bool
 	Init        bool
 	Labels      map[string]string
+	Annotations map[string]string
 
 	StopSignal  string
 	StopTimeout *int // seconds; nil: the image's, else 10
@@ -78,6 +79,8 @@ type ContainerOptions struct {
 	LogMaxFile  int    // files kept, at least 1
 
 	Mounts []MountSpec
+	// VolumesFrom are containers, NAME[:ro], whose volumes and binds this one has too.
+	VolumesFrom []string
 
 	// Network is private (or bridge, default), none, host or container:ID.
 	Network string

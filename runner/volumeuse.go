@@ -40,9 +40,8 @@ func (cs *Containers) VolumeUsers(ctx context.Context) (map[string][]string, err
 	return users, nil
 }
 
-// PruneVolumes deletes the unused volumes: the anonymous ones, or with all
-// every one. It returns the names of those deleted.
-func (cs *Containers) PruneVolumes(ctx context.Context, all bool) ([]string, error) {
+// PruneVolumes deletes the unused volumes that fit. It returns their names.
+func (cs *Containers) PruneVolumes(ctx context.Context, fits func(*Volume) bool) ([]string, error) {
 	users, err := cs.VolumeUsers(ctx)
 	if err != nil {
 		return nil, err
@@ -53,7 +52,7 @@ func (cs *Containers) PruneVolumes(ctx context.Context, all bool) ([]string, err
 	}
 	var gone []string
 	for _, v := range list {
-		if len(users[v.Name]) > 0 || !(all || v.Anonymous) {
+		if len(users[v.Name]) > 0 || !fits(v) {
 			continue
 		}
 		if err := cs.volumes.remove(v.Name); err != nil {

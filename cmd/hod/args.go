@@ -80,6 +80,10 @@ func (p *parser) verbs(app *cli.App) error {
 			}
 			continue
 		}
+		if p.out.cmd == nil {
+			p.rest = ungroup(p.rest)
+			w = p.rest[0]
+		}
 		c := p.named(app, w)
 		if c == nil {
 			return p.unknownVerb(w)
@@ -126,7 +130,9 @@ func (p *parser) unknownVerb(w string) error {
 	}
 	what := strings.Join(append([]string{"hod"}, p.out.path...), " ")
 	hint := "hod help lists every verb"
-	if n := nearest(w, names); n != "" {
+	if h := elsewhere[w]; h != "" && p.out.cmd == nil {
+		hint = h
+	} else if n := nearest(w, names); n != "" {
 		hint = fmt.Sprintf("did you mean %s %s?", what, n)
 	}
 	return &hintError{err: fmt.Errorf("%w: %q is not a verb of %s", errUsage, w, what), hint: hint}

@@ -63,5 +63,8 @@ func makeVerb(name string) *cli.Command {
 			return quiet(g.verbs[i].make())
 		}
 	}
+	if grouped[name] != nil {
+		return groupCommand(name)
+	}
 	return nil
 }

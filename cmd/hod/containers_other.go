@@ -15,7 +15,7 @@ func containerVerbs() []verb { return nil }
 
 func machineVerbs() []verb { return nil }
 
-func inspectContainer(context.Context, *layers.Store, string) (any, error) {
+func inspectContainer(context.Context, *layers.Store, string, bool) (any, error) {
 	return nil, runner.ErrNoContainer
 }
 
@@ -27,3 +27,7 @@ func exportContainer(*cli.Context, *layers.Store, *runner.Containers, string) er
 func enterForStore(*cli.Context) error { return nil }
 
 func enterForBuild(*cli.Context, string) error { return nil }
+
+func pruneContainers(*cli.Context, *layers.Store) error { return nil }
+
+func pruneVolumes(*cli.Context, *layers.Store) error { return nil }

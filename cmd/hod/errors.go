@@ -93,7 +93,9 @@ func report(stderr io.Writer, verb string, err error) int {
 		fmt.Fprintln(stderr, "hod: interrupted")
 		return 130
 	}
-	fmt.Fprintf(stderr, "hod: %s\n", strings.TrimPrefix(printable(err.Error()), errUsage.Error()+": "))
+	for _, one := range apart(err) {
+		fmt.Fprintf(stderr, "hod: %s\n", strings.TrimPrefix(printable(one.Error()), errUsage.Error()+": "))
+	}
 	if h := hint(err); h != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", h)
 	}
@@ -104,6 +106,20 @@ func report(stderr io.Writer, verb string, err error) int {
 		return 125
 	}
 	return 1
+}
+
+// apart are the errors of several things that a verb was asked to do, each a line.
+func apart(err error) []error {
+	var all []error
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range many.Unwrap() {
+			all = append(all, apart(e)...)
+		}
+	}
+	if len(all) == 0 || errors.Join(all...).Error() != err.Error() { // one error, of parts
+		return []error{err}
+	}
+	return all
 }
 
 func hint(err error) string {

@@ -20,6 +20,7 @@ func inspectCommand() *cli.Command {
 		Flags: []cli.Flag{
 			formatFlag(),
 			&cli.StringFlag{Name: "type", Usage: "container or image; a container first if left out"},
+			&cli.BoolFlag{Name: "size", Aliases: []string{"s"}, Usage: "with the sizes of containers"},
 			&cli.StringFlag{Name: "platform", Usage: "choose from an image of many platforms"},
 		},
 		Action: inspect,
@@ -54,7 +55,7 @@ func inspectOne(c *cli.Context, s *layers.Store, name string) (any, error) {
 	}
 	kind := c.String("type")
 	if kind != "image" {
-		v, err := inspectContainer(c.Context, s, name)
+		v, err := inspectContainer(c.Context, s, name, c.Bool("size"))
 		if err == nil || kind == "container" || !errors.Is(err, runner.ErrNoContainer) {
 			return v, err
 		}

@@ -19,6 +19,8 @@ func pruneCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also all images that no container uses, and the build cache"},
 			&cli.BoolFlag{Name: "cache", Usage: "also the build cache"},
+			&cli.BoolFlag{Name: "containers", Usage: "also containers that do not run"},
+			&cli.BoolFlag{Name: "volumes", Usage: "also anonymous volumes that no container uses"},
 			&cli.StringFlag{Name: "keep-bytes", Aliases: []string{"keep-storage"}, Usage: "drop build cache, the longest unused first, until the store takes no more than `SIZE`"},
 			&cli.StringSliceFlag{Name: "filter", Usage: "only what fits: until=DURATION or TIME, label=KEY[=VALUE], label!=KEY[=VALUE]"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only tell what would go"},
@@ -40,6 +42,9 @@ func prune(c *cli.Context) error {
 		return nil
 	}
 	return withStore(c, func(s *layers.Store) error {
+		if err := pruneOthers(c, s); err != nil {
+			return err
+		}
 		res, err := s.Collect(c.Context, o)
 		if err != nil {
 			return err
@@ -55,10 +60,35 @@ func prune(c *cli.Context) error {
 	})
 }
 
+// pruneOthers removes what is not an image's and may keep one.
+func pruneOthers(c *cli.Context, s *layers.Store) error {
+	for _, kind := range []struct {
+		flag  string
+		prune func(*cli.Context, *layers.Store) error
+	}{{"containers", pruneContainers}, {"volumes", pruneVolumes}} {
+		if !c.Bool(kind.flag) {
+			continue
+		}
+		if c.Bool("dry-run") {
+			return fmt.Errorf("--dry-run tells of images and cache only: leave out --%s", kind.flag)
+		}
+		if err := kind.prune(c, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func confirmed(c *cli.Context) bool {
 	what := "images without a name and leftovers"
 	if c.Bool("all") {
 		what = "all images that no container uses, and the build cache"
+	}
+	if c.Bool("containers") {
+		what = "all containers that do not run, " + what
+	}
+	if c.Bool("volumes") {
+		what = "all anonymous volumes that no container uses, " + what
 	}
 	fmt.Fprintf(c.App.ErrWriter, "This removes %s. Are you sure? [y/N] ", what)
 	answer, _ := bufio.NewReader(c.App.Reader).ReadString('\n') // the end of input is a no

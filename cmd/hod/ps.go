@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
 	"github.com/urfave/cli/v2"
 )
@@ -21,10 +22,11 @@ func psCommand() *cli.Command {
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that do not run"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only IDs"},
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print long values whole"},
+			&cli.BoolFlag{Name: "size", Aliases: []string{"s"}, Usage: "with the bytes that each wrote"},
 			&cli.BoolFlag{Name: "latest", Aliases: []string{"l"}, Usage: "only the newest"},
 			&cli.IntFlag{Name: "last", Aliases: []string{"n"}, Value: -1, Usage: "only the newest N"},
 			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
-			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these, by name, id, status, label, ancestor, exited, volume, health or publish"},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these: name, id, status, label, ancestor, exited, volume, health, publish, expose, network, before, since"},
 		},
 	}
 }
@@ -44,15 +46,27 @@ func ps(c *cli.Context) error {
 	_, byStatus := filters["status"]
 	_, byExit := filters["exited"]
 	all := c.Bool("all") || last >= 0 || byStatus || byExit
-	return withContainers(c, func(cs *runner.Containers) error {
+	return withStore(c, func(s *layers.Store) error {
+		cs, err := containersOf(s)
+		if err != nil {
+			return err
+		}
 		list, err := cs.List(c.Context)
 		if err != nil {
+			return err
+		}
+		if err := filters.resolve(list); err != nil {
 			return err
 		}
 		rows := []row{}
 		for _, e := range list {
 			if (all || e.State.Running() || e.State.Status == runner.StatusRestarting) && filters.match(e) {
-				rows = append(rows, psRow(e, c.Bool("no-trunc")))
+				r := psRow(e, c.Bool("no-trunc"))
+				if c.Bool("size") || strings.Contains(c.String("format"), ".Size") {
+					written, all := containerSizes(s, e.Container)
+					r["Size"] = fmt.Sprintf("%s (virtual %s)", humanSize(written), humanSize(all))
+				}
+				rows = append(rows, r)
 			}
 		}
 		if last >= 0 {
@@ -63,6 +77,9 @@ func ps(c *cli.Context) error {
 			format = "{{.ID}}"
 		}
 		usual := "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
+		if c.Bool("size") {
+			usual += "\t{{.Size}}"
+		}
 		return printRows(c.App.Writer, format, usual, row{
 			"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT", "Status": "STATUS",
 			"State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "Size": "SIZE",
@@ -84,7 +101,7 @@ func psRow(e runner.Entry, whole bool) row {
 	now := time.Now()
 	return row{
 		"ID": id, "Image": e.Image, "Command": strconv.Quote(command), "RunningFor": humanAge(now, e.Created),
-		"CreatedAt": e.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "Status": statusText(e.State, now), "State": string(e.State.Status),
+		"CreatedAt": e.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "Status": statusText(e.State, now), "State": string(e.State.Status), "Size": "0B", "LocalVolumes": strconv.Itoa(len(e.Volumes) + len(e.Anonymous)),
 		"Ports": portsText(e), "Names": e.Name, "Labels": labelsText(e.Labels()), "Mounts": strings.Join(mounts, ","), "Networks": networkMode(e.Container),
 	}
 }
@@ -162,67 +179,4 @@ func hostAddresses(p runner.PortMapping) []string {
 		return []string{"[" + p.HostIP + "]"}
 	}
 	return []string{p.HostIP}
-}
-
-// filterSet is what --filter asks for: any value of a key, all keys.
-type filterSet map[string][]string
-
-func containerFilters(list []string) (filterSet, error) {
-	f := filterSet{}
-	for _, s := range list {
-		k, v, ok := strings.Cut(s, "=")
-		if !ok {
-			return nil, fmt.Errorf("filter %q: it must be KEY=VALUE", s)
-		}
-		switch k {
-		case "name", "id", "status", "label", "ancestor", "exited", "volume", "health", "publish":
-			f[k] = append(f[k], v)
-		default:
-			return nil, fmt.Errorf("filter %q: unknown key; it is name, id, status, label, ancestor, exited, volume, health or publish", s)
-		}
-	}
-	return f, nil
-}
-
-func (f filterSet) match(e runner.Entry) bool {
-	for key, values := range f {
-		one := func(v string) bool { return matchOne(e, key, v) }
-		if key == "label" {
-			if slices.ContainsFunc(values, func(v string) bool { return !one(v) }) {
-				return false
-			}
-		} else if !slices.ContainsFunc(values, one) {
-			return false
-		}
-	}
-	return true
-}
-
-func matchOne(e runner.Entry, key, v string) bool {
-	switch key {
-	case "name":
-		return strings.Contains(e.Name, strings.TrimPrefix(v, "/"))
-	case "id":
-		return strings.HasPrefix(e.ID, v)
-	case "status":
-		return string(e.State.Status) == v
-	case "label":
-		k, want, valued := strings.Cut(v, "=")
-		got, ok := e.Labels()[k]
-		return ok && (!valued || got == want)
-	case "ancestor":
-		return e.Image == v || strings.TrimSuffix(e.Image, ":latest") == strings.TrimSuffix(v, ":latest") || strings.HasPrefix(strings.TrimPrefix(e.ImageID, "sha256:"), strings.TrimPrefix(v, "sha256:"))
-	case "exited":
-		return e.State.Status == runner.StatusExited && strconv.Itoa(e.State.ExitCode) == v
-	case "volume":
-		return slices.ContainsFunc(e.Options.Mounts, func(m runner.MountSpec) bool { return m.Source == v || m.Target == v })
-	case "health":
-		return e.State.Health != nil && e.State.Health.Status == v || e.State.Health == nil && v == "none"
-	case "publish":
-		return slices.ContainsFunc(e.Options.Ports, func(p runner.PortMapping) bool {
-			n := strconv.Itoa(int(p.ContainerPort))
-			return v == n || v == n+"/"+p.Protocol || v == strconv.Itoa(int(p.HostPort))
-		})
-	}
-	return false
 }

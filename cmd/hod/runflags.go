@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,20 +15,31 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// resourceFlags are limits that may change while a container runs.
+func resourceFlags() (flags []cli.Flag) {
+	for _, f := range []struct{ names, usage string }{
+		{"memory,m", "limit of memory"}, {"memory-swap", "limit of memory and swap, -1: none"}, {"memory-reservation", "memory that is kept under pressure"},
+		{"cpus", "number of processors, with fractions"}, {"cpu-shares,c", "relative weight"},
+		{"cpu-period", "period in microseconds"}, {"cpu-quota", "quota in microseconds"}, {"cpuset-cpus", "processors to run on, 0-2,4"},
+		{"cpuset-mems", "memory nodes to use"}, {"pids-limit", "number of processes, -1: no limit"}, {"blkio-weight", "10 to 1000"},
+	} {
+		names := strings.Split(f.names, ",")
+		flags = append(flags, &cli.StringFlag{Name: names[0], Aliases: names[1:], Usage: f.usage})
+	}
+	return flags
+}
+
 // containerFlags are those that run and create share.
 func containerFlags() []cli.Flag {
-	var flags []cli.Flag
+	flags := append(resourceFlags(), refusedFlags()...)
 	for _, f := range []struct{ names, usage string }{
 		{"name", "give the container a name"}, {"workdir,w", "start in this folder"}, {"user,u", "NAME|UID[:GROUP|GID]"},
 		{"entrypoint", "replace the image's entry point"}, {"hostname,h", "name of the machine inside"}, {"domainname", "domain of the machine inside"},
 		{"network,net", "private, none, host or container:NAME"}, {"ip", "address in the private network"}, {"mac-address", "hardware address"},
-		{"memory,m", "limit of memory"}, {"memory-swap", "limit of memory and swap, -1: none"}, {"memory-reservation", "memory that is kept under pressure"},
-		{"memory-swappiness", "0 to 100"}, {"cpus", "number of processors, with fractions"}, {"cpu-shares,c", "relative weight"},
-		{"cpu-period", "period in microseconds"}, {"cpu-quota", "quota in microseconds"}, {"cpuset-cpus", "processors to run on, 0-2,4"},
-		{"cpuset-mems", "memory nodes to use"}, {"pids-limit", "number of processes, -1: no limit"}, {"blkio-weight", "10 to 1000"},
+		{"memory-swappiness", "0 to 100"},
 		{"shm-size", "size of /dev/shm"}, {"stop-signal", "signal that asks it to stop"}, {"stop-timeout", "seconds before it is killed"},
 		{"restart", "no, always, unless-stopped or on-failure[:N]"}, {"log-driver", "json-file or none"}, {"cidfile", "write the container's ID into this file"},
-		{"userns", "host: no user namespace"}, {"pid", "host: no process namespace"}, {"ipc", "host: no IPC namespace"}, {"uts", "host: no UTS namespace"},
+		{"userns", "host: no user namespace"}, {"pid", "host or container:NAME: see their processes, without a user namespace of its own"}, {"ipc", "host, private or container:NAME: share their memory, without a user namespace of its own"}, {"uts", "host: no UTS namespace"},
 		{"cgroupns", "host or private"}, {"cgroup-parent", "put its control groups below this"}, {"oom-score-adj", "-1000 to 1000"},
 		{"health-cmd", "command that tells its health"}, {"health-interval", "time between probes"}, {"health-timeout", "time for one probe"},
 		{"health-start-period", "time in which failures do not count"}, {"health-start-interval", "time between probes in it"},
@@ -44,7 +57,8 @@ func containerFlags() []cli.Flag {
 		{"ulimit", "NAME=SOFT[:HARD]"}, {"device", "HOST[:INSIDE][:rwm]"}, {"device-cgroup-rule", "TYPE MAJOR:MINOR ACCESS, as in 'c 10:229 rwm'"}, {"cap-add", "capability to give"}, {"cap-drop", "capability to take"},
 		{"security-opt", "seccomp=…, no-new-privileges, apparmor=…"}, {"sysctl", "KEY=VALUE"}, {"log-opt", "max-size=…, max-file=…"},
 		{"device-read-bps", "DEVICE:RATE"}, {"device-write-bps", "DEVICE:RATE"}, {"device-read-iops", "DEVICE:RATE"}, {"device-write-iops", "DEVICE:RATE"},
-		{"attach,a", "stdin, stdout or stderr"},
+		{"attach,a", "stdin, stdout or stderr"}, {"volumes-from", "NAME[:ro]: the volumes and binds of another container"},
+		{"annotation", "KEY=VALUE in the runtime specification"},
 	} {
 		names := strings.Split(f.names, ",")
 		flags = append(flags, &cli.StringSliceFlag{Name: names[0], Aliases: names[1:], Usage: f.usage})
@@ -52,7 +66,7 @@ func containerFlags() []cli.Flag {
 	for _, f := range []struct{ names, usage string }{
 		{"interactive,i", "keep standard input open"}, {"tty,t", "give it a terminal"}, {"rm", "remove it when it ends"},
 		{"read-only", "root file system is read-only"}, {"init", "run an init as process 1"}, {"publish-all,P", "publish every exposed port"},
-		{"privileged", "lift nearly every restriction"}, {"no-healthcheck", "do not probe its health"}, {"oom-kill-disable", "do not kill it for memory"},
+		{"privileged", "lift nearly every restriction"}, {"no-healthcheck", "do not probe its health"}, {"oom-kill-disable", "do not kill it for memory"}, {"quiet,q", "print nothing while the image is pulled"},
 	} {
 		names := strings.Split(f.names, ",")
 		flags = append(flags, &cli.BoolFlag{Name: names[0], Aliases: names[1:], Usage: f.usage})
@@ -62,6 +76,9 @@ func containerFlags() []cli.Flag {
 
 // containerOptions reads the flags of run and create.
 func containerOptions(c *cli.Context) (runner.ContainerOptions, error) {
+	if err := checkRefused(c); err != nil {
+		return runner.ContainerOptions{}, err
+	}
 	o := runner.ContainerOptions{
 		Name: c.String("name"), Args: c.Args().Tail(), WorkingDir: c.String("workdir"), User: c.String("user"),
 		GroupAdd: c.StringSlice("group-add"), Hostname: c.String("hostname"), Domainname: c.String("domainname"),
@@ -71,7 +88,7 @@ func containerOptions(c *cli.Context) (runner.ContainerOptions, error) {
 		IP: c.String("ip"), MAC: c.String("mac-address"), PublishAll: c.Bool("publish-all"),
 		CapAdd: c.StringSlice("cap-add"), CapDrop: c.StringSlice("cap-drop"), SecurityOpt: c.StringSlice("security-opt"),
 		Privileged: c.Bool("privileged"), UserNS: c.String("userns"), PIDNS: c.String("pid"), IPCNS: c.String("ipc"), UTSNS: c.String("uts"),
-		CgroupNS: c.String("cgroupns"), CgroupParent: c.String("cgroup-parent"), Runtime: c.String("runtime"), Platform: c.String("platform"),
+		CgroupNS: c.String("cgroupns"), CgroupParent: c.String("cgroup-parent"), VolumesFrom: c.StringSlice("volumes-from"), Runtime: c.String("runtime"), Platform: c.String("platform"),
 	}
 	if c.IsSet("entrypoint") {
 		o.EntrypointSet = true
@@ -80,7 +97,7 @@ func containerOptions(c *cli.Context) (runner.ContainerOptions, error) {
 		}
 	}
 	for _, step := range []func(*cli.Context, *runner.ContainerOptions) error{
-		envOptions, labelOptions, mountOptions, portOptions, resourceOptions, limitOptions, deviceOptions, lifeOptions, healthOptions, logOptions,
+		envOptions, labelOptions, mountOptions, portOptions, resourceOptions, memoryOptions, limitOptions, deviceOptions, lifeOptions, healthOptions, logOptions,
 	} {
 		if err := step(c, &o); err != nil {
 			return o, err
@@ -109,6 +126,16 @@ func envOptions(c *cli.Context, o *runner.ContainerOptions) error {
 
 func labelOptions(c *cli.Context, o *runner.ContainerOptions) error {
 	o.Labels = map[string]string{}
+	for _, a := range c.StringSlice("annotation") {
+		k, v, ok := strings.Cut(a, "=")
+		if !ok || k == "" {
+			return fmt.Errorf("invalid annotation %q: it must be KEY=VALUE", a)
+		}
+		if o.Annotations == nil {
+			o.Annotations = map[string]string{}
+		}
+		o.Annotations[k] = v
+	}
 	nothing := func(string) (string, bool) { return "", true }
 	var all []string
 	for _, name := range c.StringSlice("label-file") {
@@ -129,17 +156,22 @@ func labelOptions(c *cli.Context, o *runner.ContainerOptions) error {
 }
 
 func mountOptions(c *cli.Context, o *runner.ContainerOptions) error {
-	for flag, parse := range map[string]func(string) (runner.MountSpec, error){
-		"volume": runner.ParseVolume, "mount": runner.ParseMount, "tmpfs": runner.ParseTmpfs,
-	} {
-		for _, s := range c.StringSlice(flag) {
-			m, err := parse(s)
+	for _, kind := range []struct {
+		flag  string
+		parse func(string) (runner.MountSpec, error)
+	}{{"volume", runner.ParseVolume}, {"mount", runner.ParseMount}, {"tmpfs", runner.ParseTmpfs}} {
+		for _, s := range c.StringSlice(kind.flag) {
+			m, err := kind.parse(s)
 			if err != nil {
 				return err
 			}
 			o.Mounts = append(o.Mounts, m)
 		}
 	}
+	// A mount inside of another one comes after it.
+	slices.SortStableFunc(o.Mounts, func(a, b runner.MountSpec) int {
+		return strings.Count(a.Target, "/") - strings.Count(b.Target, "/")
+	})
 	return nil
 }
 
@@ -191,25 +223,35 @@ func resourceOptions(c *cli.Context, o *runner.ContainerOptions) error {
 	number("cpu-shares", 0, 262144, func(n int64) { r.CPUShares = uint64(n) })
 	number("cpu-period", 1000, 1000000, func(n int64) { r.CPUPeriod = uint64(n) })
 	number("cpu-quota", -1, big, func(n int64) { r.CPUQuota = n })
-	number("pids-limit", -1, 4194304, func(n int64) { r.PidsLimit = n })
+	number("pids-limit", -1, 4194304, func(n int64) {
+		if r.PidsLimit = n; n == 0 { // none, as docker has it
+			r.PidsLimit = -1
+		}
+	})
 	number("blkio-weight", 0, 1000, func(n int64) { r.BlkioWeight = uint16(n) })
 	number("memory-swappiness", 0, 100, func(n int64) { u := uint64(n); r.MemorySwappiness = &u })
 	number("oom-score-adj", -1000, 1000, func(n int64) { i := int(n); o.OOMAdj = &i })
 	r.CpusetCPUs, r.CpusetMems, r.OOMKillDisable = c.String("cpuset-cpus"), c.String("cpuset-mems"), c.Bool("oom-kill-disable")
 	if s := c.String("cpus"); s != "" {
 		n, err := strconv.ParseFloat(s, 64)
-		if err != nil || n < 0.01 || n > 1e6 {
-			errs = append(errs, fmt.Errorf("--cpus %q: it must be a number from 0.01", s))
+		if most := float64(runtime.NumCPU()); err != nil || n < 0.01 || n > most {
+			errs = append(errs, fmt.Errorf("--cpus %q: it must be a number from 0.01 to %g, which this machine has", s, most))
 		}
 		r.NanoCPUs = int64(n*1e9 + 0.5)
 	}
+	return errors.Join(errs...)
+}
+
+// memoryOptions checks what the limits of memory say together.
+func memoryOptions(_ *cli.Context, o *runner.ContainerOptions) error {
+	r := o.Resources
 	if r.Memory != 0 && r.Memory < 6<<20 {
-		errs = append(errs, errors.New("--memory: the least limit is 6m"))
+		return errors.New("--memory: the least limit is 6m")
 	}
 	if r.MemorySwap > 0 && (r.Memory == 0 || r.MemorySwap < r.Memory) {
-		errs = append(errs, errors.New("--memory-swap: it limits memory and swap together, so it needs --memory and must not be less"))
+		return errors.New("--memory-swap: it limits memory and swap together, so it needs --memory and must not be less")
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func wrapFlag(flag string, err error) error {

@@ -38,6 +38,7 @@ func statsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "stats", Usage: "Show what containers use, live", ArgsUsage: "[CONTAINER…]", Action: stats,
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that do not run"},
 			&cli.BoolFlag{Name: "no-stream", Usage: "show it once"},
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print long values whole"},
 			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
@@ -88,7 +89,13 @@ func sample(c *cli.Context, cs *runner.Containers, before map[string]*runner.Sta
 	}
 	rows := []row{}
 	for _, e := range list {
-		if len(wanted) > 0 && !wanted[e.ID] || !e.State.Running() {
+		if len(wanted) > 0 && !wanted[e.ID] {
+			continue
+		}
+		if !e.State.Running() {
+			if c.Bool("all") || wanted[e.ID] {
+				rows = append(rows, statsRow(e, &runner.Stats{}, nil, c.Bool("no-trunc")))
+			}
 			continue
 		}
 		now, err := cs.Stats(c.Context, e.ID)

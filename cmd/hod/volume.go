@@ -14,10 +14,13 @@ import (
 func volumeCommand() *cli.Command {
 	return &cli.Command{Name: "volume", Usage: "Make, list and remove volumes", Subcommands: []*cli.Command{
 		{Name: "create", Usage: "Make a volume", ArgsUsage: "[NAME]", Action: volumeCreate, Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "label", Usage: "set a label"},
+			&cli.StringSliceFlag{Name: "label", Usage: "KEY=VALUE"},
+			&cli.StringFlag{Name: "driver", Aliases: []string{"d"}, Value: "local", Usage: "local: volumes are folders of the store"},
+			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Hidden: true},
 		}},
 		{Name: "ls", Aliases: []string{"list"}, Usage: "List volumes", Action: volumeList, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only names"},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these: name=PART, label=KEY[=VALUE], dangling=BOOL, driver=local"},
 			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
 		}},
 		{Name: "inspect", Usage: "Show volumes", ArgsUsage: "NAME…", Action: volumeInspect, Flags: []cli.Flag{formatFlag()}},
@@ -28,6 +31,7 @@ func volumeCommand() *cli.Command {
 		})},
 		{Name: "prune", Usage: "Remove the anonymous volumes that no container uses", Action: volumePrune, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those with a name"},
+			&cli.StringSliceFlag{Name: "filter", Usage: "only what fits: label=KEY[=VALUE], label!=KEY[=VALUE], all=BOOL"},
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "accepted as Docker has it: hod does not ask"},
 		}},
 	}}
@@ -36,6 +40,9 @@ func volumeCommand() *cli.Command {
 func volumeCreate(c *cli.Context) error {
 	if err := arguments(c, 0, 1); err != nil {
 		return err
+	}
+	if d := c.String("driver"); d != "local" || len(c.StringSlice("opt")) > 0 {
+		return withHint(errors.New("volumes are folders of the store: the driver is local, without options"), "mount it on the host, and hod run -v FOLDER:TARGET")
 	}
 	labels := map[string]string{}
 	for _, l := range c.StringSlice("label") {
@@ -60,8 +67,15 @@ func volumeList(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		keep, err := volumeFilter(c, cs)
+		if err != nil {
+			return err
+		}
 		rows := []row{}
 		for _, v := range list {
+			if !keep(v) {
+				continue
+			}
 			rows = append(rows, row{"Driver": v.Driver, "Name": v.Name, "Scope": v.Scope, "Mountpoint": v.Mountpoint, "Labels": labelsText(v.Labels)})
 		}
 		format := c.String("format")
@@ -97,10 +111,61 @@ func volumePrune(c *cli.Context) error {
 		return err
 	}
 	return withContainers(c, func(cs *runner.Containers) error {
-		gone, err := cs.PruneVolumes(c.Context, c.Bool("all"))
+		all, keep, err := c.Bool("all"), func(*runner.Volume) bool { return true }, error(nil)
+		for _, f := range c.StringSlice("filter") {
+			if f == "all=1" || f == "all=true" {
+				all = true
+			} else if keep, err = pruneFilter(keep, f); err != nil {
+				return err
+			}
+		}
+		gone, err := cs.PruneVolumes(c.Context, func(v *runner.Volume) bool { return (all || v.Anonymous) && keep(v) })
 		for _, name := range gone {
 			fmt.Fprintln(c.App.Writer, name)
 		}
 		return err
 	})
+}
+
+func pruneFilter(also func(*runner.Volume) bool, f string) (func(*runner.Volume) bool, error) {
+	key, value, _ := strings.Cut(f, "=")
+	if key != "label" && key != "label!" {
+		return nil, withHint(fmt.Errorf("filter %q is not known here", f), "there are label=, label!= and all=1")
+	}
+	fits := labelFilter(value, key == "label")
+	return func(v *runner.Volume) bool { return also(v) && fits(v.Labels) }, nil
+}
+
+// volumeFilter is what --filter of volume ls lets through.
+func volumeFilter(c *cli.Context, cs *runner.Containers) (func(*runner.Volume) bool, error) {
+	users, err := cs.VolumeUsers(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	var all []func(*runner.Volume) bool
+	for _, f := range c.StringSlice("filter") {
+		key, value, _ := strings.Cut(f, "=")
+		switch key {
+		case "name":
+			all = append(all, func(v *runner.Volume) bool { return strings.Contains(v.Name, value) })
+		case "driver":
+			all = append(all, func(v *runner.Volume) bool { return v.Driver == value })
+		case "label":
+			fits := labelFilter(value, true)
+			all = append(all, func(v *runner.Volume) bool { return fits(v.Labels) })
+		case "dangling":
+			want := value == "true" || value == "1"
+			all = append(all, func(v *runner.Volume) bool { return (len(users[v.Name]) == 0) == want })
+		default:
+			return nil, withHint(fmt.Errorf("filter %q is not known here", f), "there are name=, label=, dangling= and driver=")
+		}
+	}
+	return func(v *runner.Volume) bool {
+		for _, fits := range all {
+			if !fits(v) {
+				return false
+			}
+		}
+		return true
+	}, nil
 }

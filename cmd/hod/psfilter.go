@@ -1,0 +1,118 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hodbuild/hod/runner"
+)
+
+// filterSet is what --filter asks for: any value of a key, all keys.
+type filterSet map[string][]string
+
+func containerFilters(list []string) (filterSet, error) {
+	f := filterSet{}
+	for _, s := range list {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, fmt.Errorf("filter %q: it must be KEY=VALUE", s)
+		}
+		switch k {
+		case "status":
+			if !slices.Contains([]string{"created", "running", "paused", "restarting", "removing", "exited", "dead"}, v) {
+				return nil, fmt.Errorf("filter %q: the status is created, running, paused, restarting, removing, exited or dead", s)
+			}
+			f[k] = append(f[k], v)
+		case "name", "id", "label", "ancestor", "exited", "volume", "health", "publish", "expose", "network", "before", "since":
+			f[k] = append(f[k], v)
+		default:
+			return nil, fmt.Errorf("filter %q: unknown key; it is name, id, status, label, ancestor, exited, volume, health, publish, expose, network, before or since", s)
+		}
+	}
+	return f, nil
+}
+
+func (f filterSet) match(e runner.Entry) bool {
+	for key, values := range f {
+		one := func(v string) bool { return matchOne(e, key, v) }
+		if key == "label" {
+			if slices.ContainsFunc(values, func(v string) bool { return !one(v) }) {
+				return false
+			}
+		} else if !slices.ContainsFunc(values, one) {
+			return false
+		}
+	}
+	return true
+}
+
+// resolve puts the times of the containers that before and since name in their place.
+func (f filterSet) resolve(list []runner.Entry) error {
+	for _, key := range []string{"before", "since"} {
+		for i, v := range f[key] {
+			at := slices.IndexFunc(list, func(e runner.Entry) bool { return e.Name == v || strings.HasPrefix(e.ID, v) })
+			if at < 0 {
+				return fmt.Errorf("filter %s=%s: %w: %s", key, v, runner.ErrNoContainer, v)
+			}
+			f[key][i] = list[at].Created.Format(time.RFC3339Nano)
+		}
+	}
+	return nil
+}
+
+// matchName matches as docker does: a regular expression, with or without the
+// slash before a name.
+func matchName(name, pattern string) bool {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return strings.Contains(name, pattern)
+	}
+	return re.MatchString(name) || re.MatchString("/"+name)
+}
+
+func matchOne(e runner.Entry, key, v string) bool {
+	switch key {
+	case "name":
+		return matchName(e.Name, v)
+	case "before":
+		return e.Created.Format(time.RFC3339Nano) < v
+	case "since":
+		return e.Created.Format(time.RFC3339Nano) > v
+	case "network":
+		return networkMode(e.Container) == v || e.Options.Network == v
+	case "expose":
+		exposed := slices.Clone(e.Options.Expose)
+		for p := range e.Config.ExposedPorts {
+			exposed = append(exposed, withProtocol(p))
+		}
+		return slices.Contains(exposed, withProtocol(v))
+	case "id":
+		return strings.HasPrefix(e.ID, v)
+	case "status":
+		return string(e.State.Status) == v
+	case "label":
+		k, want, valued := strings.Cut(v, "=")
+		got, ok := e.Labels()[k]
+		return ok && (!valued || got == want)
+	case "ancestor":
+		return e.Image == v || strings.TrimSuffix(e.Image, ":latest") == strings.TrimSuffix(v, ":latest") || strings.HasPrefix(strings.TrimPrefix(e.ImageID, "sha256:"), strings.TrimPrefix(v, "sha256:"))
+	case "exited":
+		return e.State.Status == runner.StatusExited && strconv.Itoa(e.State.ExitCode) == v
+	case "volume":
+		return slices.ContainsFunc(e.Options.Mounts, func(m runner.MountSpec) bool { return m.Source == v || m.Target == v })
+	case "health":
+		return e.State.Health != nil && e.State.Health.Status == v || e.State.Health == nil && v == "none"
+	case "publish":
+		return slices.ContainsFunc(e.Options.Ports, func(p runner.PortMapping) bool {
+			n := strconv.Itoa(int(p.ContainerPort))
+			return v == n || v == n+"/"+p.Protocol || v == strconv.Itoa(int(p.HostPort))
+		})
+	}
+	return false
+}
