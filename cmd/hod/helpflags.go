@@ -9,8 +9,9 @@ import (
 
 // words says what flags take, the same on every page: a word, then their names.
 const words = `
-AMOUNT cpus cpu-shares memory-swappiness blkio-weight oom-score-adj pids-limit
+AMOUNT cpu-count cpu-percent io-maxiops blkio-weight-device cpus cpu-shares memory-swappiness blkio-weight oom-score-adj pids-limit
 CAPABILITY cap-add cap-drop
+CONTAINER volumes-from
 CPUS cpuset-cpus
 DEVICE device
 DURATION health-interval health-timeout health-start-period health-start-interval gc-interval gc-grace
@@ -27,13 +28,13 @@ KIND on-failure type call compression progress
 LEVEL compression-level
 LINES tail
 LIMIT ulimit
-MICROSECONDS cpu-period cpu-quota
+MICROSECONDS cpu-rt-period cpu-rt-runtime cpu-period cpu-quota
 MODE userns pid ipc uts cgroupns network provenance sbom allow
 MOUNT mount volume tmpfs
-NAME name hostname domainname target tag log-driver author username user runtime dns-option
+NAME name hostname domainname target tag log-driver author username user runtime dns-option driver volume-driver isolation network-alias link
 NODES cpuset-mems
 NUMBER health-retries jobs last preserve-fds
-OPTION security-opt
+OPTION security-opt opt storage-opt gpus
 PATH cgroup-parent
 PLATFORM platform
 POLICY restart pull
@@ -42,7 +43,7 @@ RATE device-read-bps device-write-bps device-read-iops device-write-iops
 RULE device-cgroup-rule
 SECONDS stop-timeout time
 SIGNAL stop-signal signal
-SIZE memory memory-swap memory-reservation shm-size keep-bytes max-blob
+SIZE kernel-memory io-maxbandwidth memory memory-swap memory-reservation shm-size keep-bytes max-blob
 SOCKET console-socket
 STAGE no-cache-filter
 STREAM attach
@@ -50,7 +51,7 @@ TEMPLATE format
 TEXT message password os arch variant os-version os-features log-format rootless
 TIME since until timestamps
 URL url
-ADDRESS ip mac-address dns
+ADDRESS ip ip6 link-local-ip mac-address dns
 DOMAIN dns-search
 NAME:ADDRESS add-host
 COMMAND entrypoint health-cmd
@@ -103,9 +104,9 @@ var layout = map[string][]struct{ title, names string }{
 
 var containerLayout = []struct{ title, names string }{
 	{"Program", "interactive tty detach env env-file workdir user group-add entrypoint init attach sig-proxy detach-keys stop-signal stop-timeout"},
-	{"Container", "name rm restart label label-file cidfile log-driver log-opt bundle"},
-	{"Image", "pull platform plain-http progress"},
-	{"Files", "volume mount tmpfs read-only shm-size"},
+	{"Container", "name rm restart label label-file annotation cidfile log-driver log-opt bundle"},
+	{"Image", "pull quiet platform plain-http progress"},
+	{"Files", "volume mount tmpfs volumes-from read-only shm-size"},
 	{"Network", "publish publish-all expose network hostname domainname add-host dns dns-search dns-option ip mac-address"},
 	{"Limits", "memory memory-swap memory-reservation memory-swappiness oom-kill-disable oom-score-adj cpus cpu-shares cpu-period cpu-quota cpuset-cpus cpuset-mems pids-limit ulimit blkio-weight device-read-bps device-write-bps device-read-iops device-write-iops cgroup-parent"},
 	{"Isolation", "cap-add cap-drop security-opt privileged userns pid ipc uts cgroupns device device-cgroup-rule sysctl runtime show-sandbox"},
@@ -119,7 +120,7 @@ func inGroups(verb string, flags []cli.Flag) []flagGroup {
 		return []flagGroup{{"Flags", flags}}
 	}
 	var all []flagGroup
-	rest := slices.Clone(flags)
+	rest := slices.DeleteFunc(slices.Clone(flags), hidden)
 	for _, g := range layout[verb] {
 		group := flagGroup{title: g.title}
 		for _, name := range strings.Fields(g.names) {
@@ -130,6 +131,12 @@ func inGroups(verb string, flags []cli.Flag) []flagGroup {
 		all = append(all, group)
 	}
 	return append(all, flagGroup{"Further", rest})
+}
+
+func hidden(f cli.Flag) bool {
+	d, _ := documented(f)
+	v, ok := d.(cli.VisibleFlag)
+	return ok && !v.IsVisible()
 }
 
 // examples are command lines for the pages of verbs, each with what it does.

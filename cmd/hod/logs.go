@@ -17,7 +17,7 @@ func logsCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until it stops"},
 			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "put the time before each line"},
-			&cli.BoolFlag{Name: "details", Hidden: true}, // hod adds none to a line
+			&cli.BoolFlag{Name: "details", Hidden: true, Usage: "hod adds none to a line"},
 			&cli.StringFlag{Name: "tail", Aliases: []string{"n"}, Value: "all", Usage: "lines from the end"},
 			&cli.StringFlag{Name: "since", Usage: "only what is newer: a time, or 10m"},
 			&cli.StringFlag{Name: "until", Usage: "only what is older: a time, or 10m"},

@@ -28,10 +28,11 @@ var refused = []struct{ name, why, remedy string }{
 
 // refusedFlag is the flag of that name, hidden and with or without a value.
 func refusedFlag(name string) cli.Flag {
+	const usage = "not in hod, which says what to use instead"
 	if name == "use-api-socket" {
-		return &cli.BoolFlag{Name: name, Hidden: true}
+		return &cli.BoolFlag{Name: name, Hidden: true, Usage: usage}
 	}
-	return &cli.StringSliceFlag{Name: name, Hidden: true}
+	return &cli.StringSliceFlag{Name: name, Hidden: true, Usage: usage}
 }
 
 func refusedFlags() []cli.Flag {
@@ -40,9 +41,9 @@ func refusedFlags() []cli.Flag {
 		flags = append(flags, refusedFlag(r.name))
 	}
 	return append(flags,
-		&cli.BoolFlag{Name: "disable-content-trust", Value: true, Hidden: true}, // hod has none to disable
-		&cli.StringFlag{Name: "isolation", Hidden: true},
-		&cli.StringFlag{Name: "volume-driver", Hidden: true},
+		&cli.BoolFlag{Name: "disable-content-trust", Value: true, Hidden: true, Usage: "hod has none to disable"},
+		&cli.StringFlag{Name: "isolation", Hidden: true, Usage: "default"},
+		&cli.StringFlag{Name: "volume-driver", Hidden: true, Usage: "local"},
 	)
 }
 

@@ -16,7 +16,7 @@ func volumeCommand() *cli.Command {
 		{Name: "create", Usage: "Make a volume", ArgsUsage: "[NAME]", Action: volumeCreate, Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "label", Usage: "KEY=VALUE"},
 			&cli.StringFlag{Name: "driver", Aliases: []string{"d"}, Value: "local", Usage: "local: volumes are folders of the store"},
-			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Hidden: true},
+			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Hidden: true, Usage: "local volumes have none"},
 		}},
 		{Name: "ls", Aliases: []string{"list"}, Usage: "List volumes", Action: volumeList, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only names"},
