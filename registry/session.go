@@ -116,7 +116,7 @@ func (c *Client) dial(n layers.Name, action string, also ...string) (*session, e
 // here, the others by those who send them.
 type handshake struct{}
 
-// line authenticates with a host.
+// line is a way to a host, which authenticates when the host asks for it.
 func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action string, also []string) (*transfer.Line, error) {
 	opts := []name.Option{name.StrictValidation}
 	if e.scheme == "http" {
@@ -139,9 +139,14 @@ func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action st
 			scopes = append(scopes, other.Scope(transport.PullScope))
 		}
 	}
-	t, err := transport.NewWithContext(context.WithValue(ctx, handshake{}, true), repo.Registry, who, e.rt, scopes)
-	if err != nil {
-		return nil, dialError(e.host, err)
+	t := &lazy{base: e.rt, host: e.host, plain: e.scheme == "http", named: who != authn.Anonymous}
+	t.login = func(ctx context.Context, challenge *http.Response) (http.RoundTripper, error) {
+		rt := http.RoundTripper(&answered{e.rt, e.scheme, challenge})
+		rt, err := transport.NewWithContext(context.WithValue(ctx, handshake{}, true), repo.Registry, who, rt, scopes)
+		if err != nil {
+			return nil, dialError(e.host, err)
+		}
+		return rt, nil
 	}
 	l := &transfer.Line{
 		HTTP: &http.Client{Transport: t, CheckRedirect: limitRedirects}, Base: e.scheme + "://" + e.host,
@@ -157,9 +162,10 @@ func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action st
 func dialError(host string, err error) error {
 	var te *transport.Error
 	if errors.As(err, &te) {
-		return fmt.Errorf("registry %s: %w", host, &StatusError{Status: te.StatusCode, Method: "GET", URL: "/v2/", Detail: firstLine(te.Error())})
+		refusal := &StatusError{Status: te.StatusCode, Method: "GET", URL: "/v2/", Detail: firstLine(te.Error())}
+		return &transfer.FinalError{Err: fmt.Errorf("registry %s: %w", host, refusal)}
 	}
-	return fmt.Errorf("%w: %s: %w", ErrUnreachable, host, reason(err))
+	return unreachable(host, err)
 }
 
 // reason leaves out which request it was that failed, where every one would have.

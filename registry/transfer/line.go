@@ -3,6 +3,7 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -90,7 +91,13 @@ func (l *Line) Once(ctx context.Context, method, url string, header http.Header,
 	for k, v := range header {
 		req.Header[k] = v
 	}
-	return l.HTTP.Do(req)
+	req.Header.Set("User-Agent", "hod")
+	resp, err := l.HTTP.Do(req)
+	var final *FinalError
+	if errors.As(err, &final) {
+		err = final
+	}
+	return resp, err
 }
 
 // absolute puts a path on the line's host.

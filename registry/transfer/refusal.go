@@ -31,6 +31,12 @@ func (e *StatusError) Error() string {
 	return s
 }
 
+// FinalError is a failure that no other try would mend.
+type FinalError struct{ Err error }
+
+func (e *FinalError) Error() string { return e.Err.Error() }
+func (e *FinalError) Unwrap() error { return e.Err }
+
 // Status tells the status of a refusal that is in err, or 0.
 func Status(err error) int {
 	var status *StatusError
@@ -84,7 +90,8 @@ func Printable(s string) string {
 
 // retry says whether an error may pass, and how long to wait.
 func (p Patience) retry(err error, try int) (time.Duration, bool) {
-	if try >= tries || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var final *FinalError
+	if try >= tries || errors.As(err, &final) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return 0, false
 	}
 	wait := min(p.Pause<<(try-1), p.Limit/2)
