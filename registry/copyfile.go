@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/archive"
@@ -99,15 +98,11 @@ type layoutDestination struct {
 	sink *archive.Sink
 	as   *archive.Name // the name in it, if it has one
 	seal func() error
-
-	mu sync.Mutex // a sink takes one blob at a time
 }
 
 func (d *layoutDestination) has(context.Context, ocispec.Descriptor) (bool, error) { return false, nil }
 
 func (d *layoutDestination) blob(ctx context.Context, b ocispec.Descriptor, c transfer.Content) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	id := string(b.Digest)
 	if d.sink.Has(b.Digest) {
 		d.c.event(Event{ID: id, Action: "exists", Current: b.Size, Total: b.Size})
@@ -136,6 +131,25 @@ type counting struct {
 
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
+	c.each(n)
+	return n, err
+}
+
+// WriteTo lets what is read decide how it is written.
+func (c *counting) WriteTo(w io.Writer) (int64, error) {
+	if from, ok := c.r.(io.WriterTo); ok {
+		return from.WriteTo(&countingWriter{w, c.each})
+	}
+	return io.Copy(w, struct{ io.Reader }{c})
+}
+
+type countingWriter struct {
+	w    io.Writer
+	each func(int)
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
 	c.each(n)
 	return n, err
 }

@@ -199,13 +199,39 @@ type remoteReader struct {
 }
 
 func (r *remoteReader) Read(p []byte) (int, error) {
+	at := r.at
+	n, err := r.read(p)
+	if n > 0 {
+		err = r.c.pass(at, p[:n])
+	}
+	return n, err
+}
+
+// WriteTo writes the rest, and hashes it beside.
+func (r *remoteReader) WriteTo(w io.Writer) (int64, error) {
+	if r.at != 0 || r.c.desc.Size == 0 {
+		return io.Copy(w, struct{ io.Reader }{r})
+	}
+	h := r.c.desc.Digest.Algorithm().Hash()
+	n, err := layers.CopyHashed(r.ctx, w, readFunc(r.read), h)
+	if got := digest.NewDigest(r.c.desc.Digest.Algorithm(), h); err == nil && got != r.c.desc.Digest {
+		err = &layers.DigestError{Want: r.c.desc.Digest, Got: got}
+	}
+	return n, err
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+// read reads what is not verified yet.
+func (r *remoteReader) read(p []byte) (int, error) {
 	for r.at < r.c.desc.Size {
 		n, err := r.next(p[:min(int64(len(p)), r.c.desc.Size-r.at)])
 		if n > 0 {
 			r.stalled = 0
-			err = r.c.pass(r.at, p[:n])
 			r.at += int64(n)
-			return n, err
+			return n, nil
 		}
 		r.Close()
 		if r.stalled++; r.stalled >= 5 || r.ctx.Err() != nil || transfer.Status(err) != 0 {

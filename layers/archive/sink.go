@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -21,7 +22,9 @@ import (
 // first, in any order, then names; Close writes what lists them. The bytes
 // depend on nothing but what was put and in which order.
 type Sink struct {
-	out    output
+	out output
+
+	mu     sync.Mutex // guards what follows
 	have   map[digest.Digest]bool
 	index  []ocispec.Descriptor
 	docker []dockerImage
@@ -58,20 +61,27 @@ func NewFolder(dir string) (*Sink, error) {
 }
 
 // Has tells whether a blob was put already.
-func (s *Sink) Has(d digest.Digest) bool { return s.have[d] }
+func (s *Sink) Has(d digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.have[d]
+}
 
 // Put writes a blob; r gives exactly desc.Size verified bytes. A second time it
-// reads nothing.
+// reads nothing. Several blobs may be put at once; a folder takes them side by
+// side, a tar one after the other.
 func (s *Sink) Put(desc ocispec.Descriptor, r io.Reader) error {
 	if err := desc.Digest.Validate(); err != nil {
 		return fmt.Errorf("put blob: %w", err)
 	}
-	if s.have[desc.Digest] {
+	if s.Has(desc.Digest) {
 		return nil
 	}
 	if err := s.out.write(blobPath(desc.Digest), desc.Size, r); err != nil {
 		return fmt.Errorf("put blob %s: %w", desc.Digest, err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.have[desc.Digest] = true
 	return nil
 }
@@ -79,6 +89,8 @@ func (s *Sink) Put(desc ocispec.Descriptor, r io.Reader) error {
 // Add lists a manifest or index that was put under its names; full is how
 // containerd and Docker write them, and refName what the specification has.
 func (s *Sink) Add(target ocispec.Descriptor, names ...Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(names) == 0 {
 		s.replace(target)
 		s.index = append(s.index, target)
@@ -135,6 +147,7 @@ func blobPath(d digest.Digest) string {
 }
 
 type tarOutput struct {
+	mu   sync.Mutex // a tar takes one member at a time
 	w    *tar.Writer
 	dirs map[string]bool
 }
@@ -143,6 +156,8 @@ type tarOutput struct {
 var stamp = time.Unix(0, 0)
 
 func (t *tarOutput) write(name string, size int64, r io.Reader) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if err := t.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
