@@ -163,14 +163,9 @@ func (c *copying) parts(ctx context.Context, d ocispec.Descriptor, m *layers.Man
 	if c.done[d.Digest] = true; len(c.done) > maxCopied || depth > maxDeep {
 		return errors.New("too many manifests refer to each other")
 	}
-	there, err := c.to.has(ctx, d)
+	there, referrers, err := c.ask(ctx, d, m)
 	if err != nil {
 		return err
-	}
-	if !there {
-		if err := c.blobs(ctx, m); err != nil {
-			return err
-		}
 	}
 	for _, child := range m.Manifests {
 		if there && c.o.NoReferrers {
@@ -180,23 +175,32 @@ func (c *copying) parts(ctx context.Context, d ocispec.Descriptor, m *layers.Man
 			return fmt.Errorf("manifest %s: %w", child.Digest, err)
 		}
 	}
-	if c.o.NoReferrers {
-		return nil
-	}
-	return c.referrers(ctx, d.Digest, depth)
-}
-
-func (c *copying) referrers(ctx context.Context, d digest.Digest, depth int) error {
-	list, err := c.from.referrers(ctx, d)
-	if err != nil {
-		return fmt.Errorf("referrers of %s: %w", d, err)
-	}
-	for _, r := range list {
+	for _, r := range referrers {
 		if err := c.tree(ctx, r, depth+1); err != nil {
 			return fmt.Errorf("referrer %s: %w", r.Digest, err)
 		}
 	}
 	return nil
+}
+
+// ask asks what refers to a manifest, while its blobs are copied unless it is there.
+func (c *copying) ask(ctx context.Context, d ocispec.Descriptor, m *layers.Manifest) (there bool, referrers []tagged, err error) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if there, err = c.to.has(gctx, d); err != nil || there {
+			return err
+		}
+		return c.blobs(gctx, m)
+	})
+	if !c.o.NoReferrers {
+		g.Go(func() (err error) {
+			if referrers, err = c.from.referrers(gctx, d.Digest); err != nil {
+				return fmt.Errorf("referrers of %s: %w", d.Digest, err)
+			}
+			return nil
+		})
+	}
+	return there, referrers, g.Wait()
 }
 
 // blobs copies the blobs of a manifest, several at a time.

@@ -3,10 +3,12 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/hodbuild/hod/registry/transfer"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // remote is a name in a registry, as the origin or the destination of a copy.
@@ -41,24 +44,28 @@ var digestTags = []string{"sig", "att", "sbom"}
 // referrers asks the referrers API, or where there is none the tag that stands
 // for it, and looks for tags of the old way.
 func (r remote) referrers(ctx context.Context, d digest.Digest) ([]tagged, error) {
-	var list []tagged
+	list := make([]tagged, len(digestTags))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, suffix := range digestTags {
+		g.Go(func() error {
+			tag := fallbackTag(d) + "." + suffix
+			desc, _, _, err := r.read(gctx, tag)
+			if err == nil {
+				list[i] = tagged{desc, tag}
+			}
+			if transfer.Status(err) == http.StatusNotFound {
+				return nil
+			}
+			return err
+		})
+	}
 	found, err := r.session.referrers(ctx, d)
-	if err != nil {
+	if err = errors.Join(err, g.Wait()); err != nil {
 		return nil, err
 	}
+	list = slices.DeleteFunc(list, func(t tagged) bool { return t.tag == "" })
 	for _, f := range found {
 		list = append(list, tagged{Descriptor: f})
-	}
-	for _, suffix := range digestTags {
-		tag := fallbackTag(d) + "." + suffix
-		desc, _, _, err := r.read(ctx, tag)
-		if transfer.Status(err) == http.StatusNotFound {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, tagged{desc, tag})
 	}
 	return list, nil
 }
@@ -132,7 +139,7 @@ func (r remote) has(ctx context.Context, d ocispec.Descriptor) (bool, error) {
 }
 
 func (r remote) blob(ctx context.Context, d ocispec.Descriptor, c transfer.Content) error {
-	return r.upload(ctx, string(d.Digest), &transfer.Upload{Blob: d, From: append(r.link, r.seen[d.Digest]...), Content: c, Slots: r.slots})
+	return r.upload(ctx, string(d.Digest), &transfer.Upload{Blob: d, From: append(r.link, r.seen[d.Digest]...), Sure: len(r.link) > 0, Content: c, Slots: r.slots})
 }
 
 func (r remote) manifest(ctx context.Context, d tagged, raw []byte, m *layers.Manifest) error {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry/server"
@@ -166,7 +168,7 @@ func TestKilledTransfersGoOn(t *testing.T) {
 		}
 		line := &counter{inner: server.New(far, server.Options{})}
 		srv := httptest.NewServer(line)
-		name := strings.TrimPrefix(srv.URL, "http://") + "/app@" + string(d)
+		name := slowly(t, strings.TrimPrefix(srv.URL, "http://")) + "/app@" + string(d)
 		log := filepath.Join(t.TempDir(), "log")
 		killed := moveOn(t, "HOD_MOVE="+what, "HOD_MOVE_STORE="+local.Root(), "HOD_MOVE_NAME="+name, "HOD_MOVE_LOG="+log)
 		moved := line.bytes.Load()
@@ -188,6 +190,48 @@ func TestKilledTransfersGoOn(t *testing.T) {
 		b.Close()
 		srv.CloseClientConnections()
 		srv.Close()
+	}
+}
+
+// slowly is a relay to an address that takes its time, so that a process can be
+// killed in the middle of what the kernel sends.
+func slowly(t *testing.T, addr string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", addr)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			near.(*net.TCPConn).SetReadBuffer(64 << 10)
+			far.(*net.TCPConn).SetWriteBuffer(64 << 10)
+			go pour(far.(*net.TCPConn), near.(*net.TCPConn))
+			go pour(near.(*net.TCPConn), far.(*net.TCPConn))
+		}
+	}()
+	return l.Addr().String()
+}
+
+// pour copies one direction of a connection, at most 64 MB a second.
+func pour(to, from *net.TCPConn) {
+	defer to.CloseWrite()
+	buf := make([]byte, 128<<10)
+	for {
+		n, err := from.Read(buf)
+		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
+			return
+		}
+		time.Sleep(time.Duration(n) * time.Second / (64 << 20))
 	}
 }
 

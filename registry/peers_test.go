@@ -302,7 +302,7 @@ func resumeOn(t *testing.T, addr string, keeps bool) {
 	store := openStore(t)
 	d := randomBlob(t, store, movedSize)
 	log := filepath.Join(t.TempDir(), "log")
-	env := []string{"HOD_MOVE=up", "HOD_MOVE_STORE=" + store.Root(), "HOD_MOVE_NAME=" + addr + "/moved@" + string(d), "HOD_MOVE_LOG=" + log}
+	env := []string{"HOD_MOVE=up", "HOD_MOVE_STORE=" + store.Root(), "HOD_MOVE_NAME=" + slowly(t, addr) + "/moved@" + string(d), "HOD_MOVE_LOG=" + log}
 	if !keeps {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), env...)

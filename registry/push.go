@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"os"
 	"slices"
 
 	"github.com/hodbuild/hod/layers"
@@ -194,16 +196,37 @@ func (p *pushing) tree(ctx context.Context, d ocispec.Descriptor, raw []byte, m 
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4 * p.c.o.Jobs)
+	there := false
+	if m.Subject == nil { // one that refers may be missing from the list of its subject
+		g.Go(func() (err error) {
+			there, err = p.names(gctx, ref, d.Digest)
+			return err
+		})
+	}
 	for _, b := range blobsOf(m) {
 		p.c.event(Event{ID: string(b.Digest), Action: "waiting", Total: b.Size})
 		g.Go(func() error {
 			return p.upload(gctx, string(b.Digest), &transfer.Upload{Blob: b, From: p.seen[b.Digest], Content: stored{p.store, b}, Slots: p.slots})
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := g.Wait(); err != nil || there {
 		return err
 	}
 	return p.put(ctx, ref, d, raw)
+}
+
+// names tells whether a reference of the repository is that manifest already.
+func (s *session) names(ctx context.Context, ref string, d digest.Digest) (bool, error) {
+	l, err := s.writer(ctx)
+	if err != nil {
+		return false, err
+	}
+	resp, err := l.Do(ctx, http.MethodHead, l.Path("manifests/%s", ref), http.Header{"Accept": {accept}}, nil, http.StatusOK, http.StatusNotFound)
+	if err != nil {
+		return false, err
+	}
+	same := resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == string(d)
+	return same, resp.Body.Close()
 }
 
 // upload sends one blob, with a journal unless another process has that. id is what
@@ -268,6 +291,35 @@ func (c stored) Open(_ context.Context, off int64) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// File opens the blob to be sent by the kernel; Check verifies it meanwhile.
+func (c stored) File() (*os.File, error) {
+	b, err := c.store.OpenBlob(c.desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return b.File(), nil
+}
+
+// Check reads the blob and verifies it.
+func (c stored) Check(ctx context.Context) error {
+	b, err := c.store.OpenBlob(c.desc.Digest)
+	if err != nil {
+		return err
+	}
+	r := b.Verified()
+	defer r.Close()
+	buf := make([]byte, 256<<10)
+	for err == nil {
+		if _, err = r.Read(buf); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
 }
 
 func (c stored) Whole(context.Context) (ocispec.Descriptor, error) { return c.desc, nil }

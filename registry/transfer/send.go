@@ -86,6 +86,9 @@ func (u *Upload) patch(ctx context.Context) error {
 // stream sends a request whose body is the content from the offset on, at most
 // 'most' bytes of it if that is not negative, and tells how many were read.
 func (u *Upload) stream(ctx context.Context, method, url string, h http.Header, most int64, known bool) (int64, *http.Response, error) {
+	if f, ok := u.Content.(Filed); ok && known && u.checked != nil && u.offset+most == u.Blob.Size {
+		return u.streamFile(ctx, f, method, url, h)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	content, err := u.Content.Open(ctx, u.offset)
 	if err != nil {
@@ -133,6 +136,11 @@ func (u *Upload) put(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", errContent, err)
 		}
 	}
+	if u.checked != nil {
+		if err := u.checked(); err != nil {
+			return fmt.Errorf("%w: %w", errContent, err)
+		}
+	}
 	loc := *u.loc
 	q := loc.Query()
 	q.Set("digest", string(u.Blob.Digest))
@@ -155,9 +163,25 @@ func (u *Upload) put(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
+// question asks for the state of an upload. A registry that still works at the
+// request of somebody who is gone (409) is asked again.
+func (u *Upload) question(ctx context.Context) (*http.Response, error) {
+	for try := 1; ; try++ {
+		resp, err := u.Line.Do(ctx, http.MethodGet, u.loc.String(), nil, nil, http.StatusNoContent, http.StatusOK)
+		if err == nil || Status(err) != http.StatusConflict || try >= tries {
+			return resp, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(u.Line.Patience.Pause):
+		}
+	}
+}
+
 // ask asks how much of an upload the registry has.
 func (u *Upload) ask(ctx context.Context) error {
-	resp, err := u.Line.Do(ctx, http.MethodGet, u.loc.String(), nil, nil, http.StatusNoContent, http.StatusOK)
+	resp, err := u.question(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -27,6 +28,16 @@ type Content interface {
 	Whole(ctx context.Context) (ocispec.Descriptor, error)
 }
 
+// Filed is content that lies in a file as it is sent, so that the kernel can send
+// it by itself.
+type Filed interface {
+	Content
+	// File opens it; the caller closes it.
+	File() (*os.File, error)
+	// Check reads all of it and tells whether it is what it should be.
+	Check(context.Context) error
+}
+
 // Journal remembers where an upload goes on, over the death of the process.
 type Journal interface {
 	Location() string
@@ -39,6 +50,7 @@ type Upload struct {
 	Content Content
 	Blob    ocispec.Descriptor // empty as long as nobody knows
 	From    []string           // repositories of the registry that may have the blob
+	Sure    bool               // the first of them has it: it is linked without asking more
 	Slots   chan struct{}      // if set: bounds the uploads that go on together
 	Event   func(Step)
 	// OpenJournal, if set, is called for a blob that is worth it. When it fails the
@@ -51,6 +63,8 @@ type Upload struct {
 	offset int64    // how much of the blob is there
 	eof    bool     // all of it
 	chunk  int64    // bytes of one request; 0 is no bound
+
+	checked func() error // waits for Filed.Check; nil where reading checks
 }
 
 // Step tells how far an upload is.
@@ -71,14 +85,12 @@ func (l *Line) Exists(ctx context.Context, d digest.Digest) (bool, error) {
 
 // Run sends the blob unless the registry has it, and tells what it is.
 func (u *Upload) Run(ctx context.Context) (ocispec.Descriptor, error) {
-	if u.Blob.Digest != "" {
-		there, err := u.Line.Exists(ctx, u.Blob.Digest)
-		if err != nil {
-			return u.Blob, err
-		}
-		if there {
-			return u.end("exists")
-		}
+	spared, err := u.spare(ctx)
+	if err != nil {
+		return u.Blob, err
+	}
+	if spared != "" {
+		return u.end(spared)
 	}
 	if u.Slots != nil {
 		select {
@@ -95,6 +107,12 @@ func (u *Upload) Run(ctx context.Context) (ocispec.Descriptor, error) {
 	if mounted {
 		return u.end("mounted")
 	}
+	defer u.check(ctx)()
+	return u.deliver(ctx)
+}
+
+// deliver sends the blob, from the start again where the registry lost it.
+func (u *Upload) deliver(ctx context.Context) (ocispec.Descriptor, error) {
 	for try := 1; ; try++ {
 		err := u.send(ctx)
 		if err == nil {
@@ -107,6 +125,53 @@ func (u *Upload) Run(ctx context.Context) (ocispec.Descriptor, error) {
 		if err := u.open(ctx); err != nil {
 			return u.Blob, err
 		}
+	}
+}
+
+// spare finds out whether nothing has to be sent, and says why.
+func (u *Upload) spare(ctx context.Context) (string, error) {
+	if u.Blob.Digest == "" {
+		return "", nil
+	}
+	if u.Sure && len(u.From) > 0 {
+		if mounted, _ := u.mount(ctx, u.From[0]); mounted { // a refusal is none yet: it can be sent
+			return "mounted", nil
+		}
+		u.From = u.From[1:]
+	}
+	there, err := u.Line.Exists(ctx, u.Blob.Digest)
+	if err != nil || !there {
+		return "", err
+	}
+	if u.loc != nil { // the session that was offered in place of a link
+		if resp, err := u.Line.Once(ctx, http.MethodDelete, u.loc.String(), nil, nil); err == nil {
+			resp.Body.Close()
+		}
+	}
+	return "exists", nil
+}
+
+// check lets the content be read beside the sending, where it lies in a file. What
+// it gives back ends that.
+func (u *Upload) check(ctx context.Context) (end func()) {
+	f, ok := u.Content.(Filed)
+	if !ok || u.small() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	var err error
+	go func() {
+		defer close(done)
+		err = f.Check(ctx)
+	}()
+	u.checked = func() error {
+		<-done
+		return err
+	}
+	return func() {
+		cancel()
+		<-done
 	}
 }
 
@@ -132,13 +197,16 @@ func (u *Upload) begin(ctx context.Context) (mounted bool, err error) {
 		return false, nil
 	}
 	for _, from := range u.From {
-		if u.Blob.Digest == "" {
+		if u.Blob.Digest == "" || u.loc != nil {
 			break
 		}
 		mounted, err := u.mount(ctx, from)
 		if mounted || err == nil && u.loc != nil {
 			return mounted, nil
 		}
+	}
+	if u.loc != nil {
+		return false, nil
 	}
 	return false, u.open(ctx)
 }
