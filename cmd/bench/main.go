@@ -27,7 +27,7 @@ type options struct {
 	out, hod    string
 	cache       string
 	scale       float64
-	cell        time.Duration
+	cell, limit time.Duration
 	rounds      int
 	disk        int64
 	list        bool
@@ -46,8 +46,9 @@ func main() {
 	flag.StringVar(&o.hod, "hod", "", "the hod to measure (default: built from this checkout)")
 	flag.StringVar(&o.cache, "cache", defaultCache(), "folder of peers and inputs that bench-peers fetched")
 	flag.Float64Var(&o.scale, "scale", 1, "size of w3 and w4")
-	flag.DurationVar(&o.cell, "cell", 12*time.Second, "begin no further round of a cell after this time; two are made, or one where it takes thrice as long")
+	flag.DurationVar(&o.cell, "cell", 4*time.Second, "ask a tool no more in a cell after this time; two samples are taken, one of a slow tool")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each cell, whatever the time")
+	flag.DurationVar(&o.limit, "for", 0, "begin no further cell after this time, and name those that are left out")
 	flag.BoolVar(&o.list, "list", false, "print the cells and their peers")
 	flag.StringVar(&o.flame, "flame", "", "profile hod in these cells instead, and draw this SVG")
 	flag.StringVar(&o.readme, "readme", "", "put the pictures between the marks in this file when all is done")
@@ -138,7 +139,12 @@ func run(o options, folder string) error {
 	if o.flame != "" {
 		return b.drawFlame(o.flame)
 	}
+	begun := time.Now()
 	for _, c := range b.cells {
+		if o.limit > 0 && time.Since(begun) > o.limit {
+			b.report.leaveOut(c.name, "no time was left for it: -for "+o.limit.String())
+			continue
+		}
 		if err := b.measure(c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
