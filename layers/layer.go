@@ -179,7 +179,7 @@ func (w *LayerWriter) commit(ctx context.Context) (LayerInfo, error) {
 		err = w.s.publishLayer(w.dir, d, w.n, w.o)
 	}
 	if err != nil {
-		w.s.throw(w.dir)
+		_ = w.s.discard(w.dir) // else collection finds it under tmp/
 		return LayerInfo{}, fmt.Errorf("commit layer %s: %w", d, err)
 	}
 	return w.s.Layer(d)
@@ -237,7 +237,7 @@ func (w *LayerWriter) Close() error {
 	w.done = true
 	w.to.Close()
 	w.f.Close()
-	return w.s.throw(w.dir)
+	return w.s.discard(w.dir)
 }
 
 // CreateLayer begins a layer whose tar the caller writes: COPY and ADD, with our

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,6 +98,16 @@ func (s *Store) throw(path string) error {
 		return fmt.Errorf("throw away object: %w", err)
 	}
 	return nil
+}
+
+// discard throws away what came to nothing and gives back its space at once: what
+// failed may have failed for want of it.
+func (s *Store) discard(path string) error {
+	err := s.throw(path)
+	if err == nil {
+		_, err = s.emptyTrash(context.Background())
+	}
+	return err
 }
 
 // temp is a fresh path under tmp/ that collection leaves alone while we live.

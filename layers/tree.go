@@ -77,7 +77,7 @@ func (u *unpacking) commit(d digest.Digest, size int64, f formRecord) error {
 func (u *unpacking) abort() {
 	for _, path := range []string{u.dir, u.tree} {
 		if path != "" {
-			_ = u.s.throw(path) // else collection finds it under tmp/
+			_ = u.s.discard(path) // else collection finds it under tmp/
 		}
 	}
 }

@@ -84,6 +84,18 @@ func (c *Command) mapOwnID() {
 	}
 }
 
+// start starts a compiled sandbox. Where the kernel makes no namespaces for it,
+// the error says why.
+func start(ctx context.Context, p *sandbox.Program, netns *os.File) (*sandbox.Process, error) {
+	proc, err := sandbox.Start(ctx, p, netns)
+	for _, refusal := range []error{unix.ENOSPC, unix.EUSERS, unix.EPERM} {
+		if errors.Is(err, refusal) {
+			return nil, userns.Refused(err)
+		}
+	}
+	return proc, err
+}
+
 func (c Command) perform(ctx context.Context, options sandbox.Options, group *cgroup.Group, io *execStreams) (Exit, error) {
 	program, err := sandbox.Compile(options)
 	if err != nil {
@@ -94,7 +106,7 @@ func (c Command) perform(ctx context.Context, options sandbox.Options, group *cg
 	if c.Network != nil {
 		ns = c.Network.ns
 	}
-	proc, err := sandbox.Start(ctx, program, ns)
+	proc, err := start(ctx, program, ns)
 	if err != nil {
 		return Exit{}, err
 	}

@@ -68,7 +68,7 @@ func joinProcess(ctx context.Context, c *Container, s *State, o ExecOptions, f F
 	if err != nil {
 		return 0, err
 	}
-	proc, err := sandbox.Start(ctx, program, nil)
+	proc, err := start(ctx, program, nil)
 	if err != nil {
 		program.Close()
 		return 0, err

@@ -301,7 +301,7 @@ func (l *launch) clone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.process, err = sandbox.Start(ctx, p, netns); err != nil {
+	if l.process, err = start(ctx, p, netns); err != nil {
 		p.Close()
 		return err
 	}

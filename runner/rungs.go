@@ -51,7 +51,11 @@ func tryNamespaces() Grant {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
 	cmd.Args = []string{"hod", "version"}
 	if err := cmd.Run(); err != nil && !isExit(err) {
-		g.Raise = userns.Refused(err).Error()
+		refused := userns.Refused(err)
+		g.Raise = refused.Error()
+		if h, ok := refused.(*userns.RefusedError); ok && h.Hint() != "" {
+			g.Raise += "; " + h.Hint()
+		}
 		return g
 	}
 	g.Granted = true

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
+	"golang.org/x/sys/unix"
 )
 
 // FailedState is the file system that a failed command left, with all that the command had.
@@ -45,4 +46,13 @@ func (f *FailedState) closeUnlessKept() {
 	if !f.kept {
 		f.Close()
 	}
+}
+
+// isFull says whether the file system of a folder has no space or no inodes left.
+func isFull(dir string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return false
+	}
+	return st.Bavail*uint64(st.Bsize) < 64<<10 || st.Files > 0 && st.Ffree == 0
 }

@@ -84,6 +84,8 @@ type ExitError struct {
 	runner.Exit
 	// State is what it left, where that was to be kept. The caller closes it.
 	State *FailedState
+	// Full says that no space was left where it wrote.
+	Full bool
 }
 
 // Error says what failed, and how.
@@ -92,10 +94,20 @@ func (e *ExitError) Error() string {
 	switch {
 	case e.OOMKilled:
 		what += ": it was killed because its memory limit was reached"
+	case e.Full:
+		what += ": the disk of the store is full"
 	case e.Signal != "":
 		what += ": it was ended by " + e.Signal
 	}
 	return what
+}
+
+// Unwrap is the full disk, if it was that.
+func (e *ExitError) Unwrap() error {
+	if e.Full {
+		return unix.ENOSPC
+	}
+	return nil
 }
 
 // Hint says what a command may have missed where there is only one id.
@@ -127,12 +139,12 @@ func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}
-	if exit.Code != 0 && r.KeepFailed {
-		failed.kept = true
-		return layers.LayerInfo{}, &ExitError{r.Args, exit, failed}
-	}
 	if exit.Code != 0 {
-		return layers.LayerInfo{}, &ExitError{r.Args, exit, nil}
+		e := &ExitError{Args: r.Args, Exit: exit, Full: isFull(snap.Upper())}
+		if r.KeepFailed {
+			failed.kept, e.State = true, failed
+		}
+		return layers.LayerInfo{}, e
 	}
 	if err := removeStubs(snap.Upper(), exit.Made); err != nil {
 		return layers.LayerInfo{}, fmt.Errorf("remove mount points: %w", err)

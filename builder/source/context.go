@@ -86,9 +86,21 @@ func Open(ctx context.Context, spec string, o OpenOptions) (*Context, error) {
 	case strings.HasPrefix(spec, "http://"), strings.HasPrefix(spec, "https://"):
 		return openURL(ctx, spec, o)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("open context: path %q not found", spec)
+		return nil, &noContextError{spec}
 	}
 	return nil, fmt.Errorf("open context: %w", err)
+}
+
+// noContextError says that a context is neither here nor a URL.
+type noContextError struct{ spec string }
+
+func (e *noContextError) Error() string {
+	return fmt.Sprintf("open context: path %q not found", e.spec)
+}
+
+// Hint says what a context can be.
+func (e *noContextError) Hint() string {
+	return "a context is a folder (. is this one), a tar of one, - for standard input, or the URL of a git repository or an archive"
 }
 
 func withGitSuffix(s string) string {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -169,8 +171,7 @@ func (p *parser) long(w string) error {
 		if !has {
 			value = "true"
 		}
-		p.set(f, global, value)
-		return nil
+		return p.set(f, global, "--"+name, value)
 	}
 	return p.take(f, global, "--"+name, value, has)
 }
@@ -190,10 +191,9 @@ func (p *parser) short(w string) error {
 		case takesValue(f):
 			return p.take(f, global, "-"+string(r), strings.TrimPrefix(rest, "="), rest != "")
 		case strings.HasPrefix(rest, "="):
-			p.set(f, global, rest[1:])
-			return nil
+			return p.set(f, global, "-"+string(r), rest[1:])
 		}
-		p.set(f, global, "true")
+		p.set(f, global, "-"+string(r), "true")
 	}
 	return nil
 }
@@ -206,17 +206,45 @@ func (p *parser) take(f cli.Flag, global bool, as, value string, has bool) error
 		}
 		value, p.rest = p.rest[0], p.rest[1:]
 	}
-	p.set(f, global, value)
-	return nil
+	return p.set(f, global, as, value)
 }
 
-func (p *parser) set(f cli.Flag, global bool, value string) {
+func (p *parser) set(f cli.Flag, global bool, as, value string) error {
+	if what := misfit(f, value); what != "" {
+		return &hintError{err: fmt.Errorf("%w: %s takes %s, not %q", errUsage, as, what, value), hint: p.helpHint()}
+	}
 	arg := "--" + f.Names()[0] + "=" + value
 	if global {
 		p.global = append(p.global, arg)
-		return
+		return nil
 	}
 	p.own = append(p.own, arg)
+	return nil
+}
+
+// misfit says what a flag takes where a value is not that.
+func misfit(f cli.Flag, value string) string {
+	d, _ := documented(f)
+	var err error
+	what := ""
+	switch d.(type) {
+	case *cli.BoolFlag:
+		_, err = strconv.ParseBool(value)
+		what = "true or false"
+	case *cli.IntFlag, *cli.Int64Flag:
+		_, err = strconv.ParseInt(value, 0, 64)
+		what = "a whole number"
+	case *cli.Float64Flag:
+		_, err = strconv.ParseFloat(value, 64)
+		what = "a number"
+	case *cli.DurationFlag:
+		_, err = time.ParseDuration(value)
+		what = "a time such as 90s, 10m or 24h"
+	}
+	if err == nil {
+		return ""
+	}
+	return what
 }
 
 // lookup finds a flag of the command, else of hod.

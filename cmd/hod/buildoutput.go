@@ -21,7 +21,7 @@ func buildOutputs(c *cli.Context, s *layers.Store, client *registry.Client, o *b
 			return err
 		}
 		_, err = client.Push(ctx, s, name, registry.PushOptions{})
-		return registryHint(err, n)
+		return pushHint(err, n)
 	}
 	for _, spec := range c.StringSlice("output") {
 		r := outputReader{Output: builder.Output{Stdout: c.App.Writer}}

@@ -11,6 +11,7 @@ import (
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/runner"
 )
 
 // exitError ends hod with a code. err is printed unless it is nil.
@@ -58,10 +59,10 @@ func (e *hintError) Unwrap() error { return e.err }
 // Hint is what to do about it.
 func (e *hintError) Hint() string { return e.hint }
 
-// withHint adds what to do about err.
+// withHint adds what to do about err. A full disk has its own, whatever was done.
 func withHint(err error, hint string) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, syscall.ENOSPC) {
+		return err
 	}
 	return &hintError{err: err, hint: hint}
 }
@@ -72,6 +73,7 @@ var hints = []struct {
 	hint string
 }{
 	{layers.ErrNotFound, "hod images lists what is here, hod pull NAME fetches"},
+	{runner.ErrNoContainer, "hod ps -a lists the containers"},
 	{builder.ErrNoRecipe, "-f FILE names the recipe; a context is the folder that COPY takes files from"},
 	{layers.ErrAmbiguous, "type more of the ID"},
 	{syscall.ENOSPC, "hod prune frees what nothing needs, hod df shows what takes the space"},
@@ -124,7 +126,7 @@ func apart(err error) []error {
 
 func hint(err error) string {
 	var h interface{ Hint() string }
-	if errors.As(err, &h) {
+	if errors.As(err, &h) && h.Hint() != "" {
 		return h.Hint()
 	}
 	for _, row := range hints {

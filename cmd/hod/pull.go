@@ -163,7 +163,7 @@ func pushOne(c *cli.Context, s *layers.Store, n layers.Name) error {
 	desc, err := t.client.Push(c.Context, s, n.String(), o)
 	t.view.Close()
 	if err != nil {
-		return registryHint(err, n)
+		return pushHint(err, n)
 	}
 	if c.Bool("quiet") {
 		_, err = fmt.Fprintln(c.App.Writer, n)

@@ -45,12 +45,15 @@ func arguments(c *cli.Context, least, most int) error {
 	if n >= least && (most < 0 || n <= most) {
 		return nil
 	}
-	usage := strings.TrimRight(c.Command.Name+" "+c.Command.ArgsUsage, " ")
+	usage := strings.TrimRight("hod "+c.Command.Name+" "+c.Command.ArgsUsage, " ")
+	if list := examples[c.Command.Name]; len(list) > 0 {
+		usage += ", such as " + list[0].left
+	}
 	if n < least {
-		return withHint(fmt.Errorf("%w: hod %s needs %s, got %d", errUsage, c.Command.Name, argumentCount(least), n), "hod "+usage)
+		return withHint(fmt.Errorf("%w: hod %s needs %s, got %d", errUsage, c.Command.Name, argumentCount(least), n), usage)
 	}
 	return withHint(fmt.Errorf("%w: hod %s takes %s, got %d: %q is one too many", errUsage, c.Command.Name, argumentCount(most), n, c.Args().Get(most)),
-		"hod "+usage)
+		usage)
 }
 
 func argumentCount(n int) string {

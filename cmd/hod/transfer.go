@@ -51,6 +51,15 @@ func registryHint(err error, n layers.Name) error {
 	return err
 }
 
+// pushHint is registryHint where something was sent: most often the name says
+// another registry than was meant.
+func pushHint(err error, n layers.Name) error {
+	if n.Registry == layers.DefaultRegistry && errors.Is(err, registry.ErrUnreachable) {
+		return withHint(err, "a name without a host is of docker.io: hod tag "+n.Familiar()+" HOST/"+n.Familiar()+" names it for another registry")
+	}
+	return registryHint(err, n)
+}
+
 // shortID is the first digits of a digest, as people compare them.
 func shortID(d string) string {
 	_, hex, _ := strings.Cut(d, ":")

@@ -64,30 +64,6 @@ func Enter(m Map, env ...string) (code int, err error) {
 	return attend(cmd, signals)
 }
 
-// RefusedError says that the kernel makes no user namespace for this process.
-type RefusedError struct{ err error }
-
-func (e *RefusedError) Error() string { return e.err.Error() }
-
-// Unwrap is what the kernel answered.
-func (e *RefusedError) Unwrap() error { return e.err }
-
-// Refused says why no namespace was made.
-func Refused(err error) error {
-	why := "make user namespace: %w"
-	switch {
-	case readNumber("/proc/sys/user/max_user_namespaces") == 0:
-		why += "; user.max_user_namespaces is 0: as root, sysctl user.max_user_namespaces=10000"
-	case readNumber("/proc/sys/kernel/unprivileged_userns_clone") == 0:
-		why += "; as root, sysctl kernel.unprivileged_userns_clone=1"
-	case readNumber("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1:
-		why += "; AppArmor restricts them: give hod a profile with userns, or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-	case errors.Is(err, unix.EPERM):
-		why += "; a filter of system calls or a container around hod refuses it"
-	}
-	return &RefusedError{fmt.Errorf(why, err)}
-}
-
 // readNumber is a number of the kernel's, -1 where there is none.
 func readNumber(path string) int {
 	text, err := os.ReadFile(path)

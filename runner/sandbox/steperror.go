@@ -28,6 +28,24 @@ func (e *StepError) Error() string {
 	return e.Step + ": " + e.Errno.Error()
 }
 
+// Hint says what is usually wrong where a program cannot be executed.
+func (e *StepError) Hint() string {
+	name, exec := strings.CutPrefix(e.Step, "exec ")
+	switch {
+	case !exec:
+		return ""
+	case e.Errno == unix.ENOENT && strings.HasPrefix(name, `"-`):
+		return "flags of hod stand before the image: what follows it is the program and its arguments"
+	case e.Errno == unix.ENOENT && !strings.Contains(name, "/"):
+		return "no folder of PATH in the image has it: name it by its path, or choose another program"
+	case e.Errno == unix.ENOENT:
+		return "the image has no such file, or not the interpreter or dynamic loader that it asks for"
+	case e.Errno == unix.EACCES:
+		return "it is no file, or this user may not execute it: chmod +x in the image, or another --user"
+	}
+	return ""
+}
+
 // Unwrap gives the error number.
 func (e *StepError) Unwrap() error { return e.Errno }
 

@@ -1,0 +1,49 @@
+//go:build linux
+
+package userns
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// RefusedError says that the kernel makes no namespace for this process, and why.
+type RefusedError struct {
+	err    error
+	remedy string
+}
+
+func (e *RefusedError) Error() string { return "make namespaces: " + e.err.Error() }
+
+// Unwrap is what the kernel answered.
+func (e *RefusedError) Unwrap() error { return e.err }
+
+// Hint is what would make it answer otherwise.
+func (e *RefusedError) Hint() string { return e.remedy }
+
+// kinds are the namespaces that the kernel counts.
+var kinds = []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"}
+
+// Refused explains an error of a call that makes namespaces.
+func Refused(err error) error {
+	for _, kind := range kinds {
+		name := "user.max_" + kind + "_namespaces"
+		if readNumber("/proc/sys/user/max_"+kind+"_namespaces") == 0 {
+			return &RefusedError{fmt.Errorf("%s is 0 here (%w)", name, err), "as root: sysctl " + name + "=10000"}
+		}
+	}
+	e := &RefusedError{err: err}
+	switch {
+	case readNumber("/proc/sys/kernel/unprivileged_userns_clone") == 0:
+		e.remedy = "as root: sysctl kernel.unprivileged_userns_clone=1"
+	case readNumber("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1:
+		e.remedy = "AppArmor restricts them: give hod a profile with userns, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		e.remedy = "too many are in use, or they are nested too deep: /proc/sys/user/ has the limits"
+	case errors.Is(err, unix.EPERM):
+		e.remedy = "a filter of system calls, a chroot or a container around hod refuses them; hod info says what is granted"
+	}
+	return e
+}
