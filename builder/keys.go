@@ -18,6 +18,7 @@ import (
 type keys struct {
 	op, key digest.Digest
 	inputs  []cache.Input
+	files   []cache.Input // of the inputs, the files of a copy that reads nothing but what comes from outside
 }
 
 // keyed says whether a step has records: the others are cheap, or have to look at the outside each time.
@@ -144,8 +145,12 @@ func (b *build) fastKeys(ctx context.Context, s *plan.Step) (*keys, error) {
 		}
 		read.Sources = append(read.Sources, src)
 	}
+	before := len(k.inputs)
 	if err := b.addFiles(ctx, k, s, read); err != nil {
 		return nil, err
+	}
+	if len(read.Sources) == len(copied.Sources) {
+		k.files = k.inputs[before:]
 	}
 	if err := b.addMounts(ctx, k, s, b.addFast); err != nil {
 		return nil, err
@@ -226,9 +231,9 @@ func (b *build) addFast(ctx context.Context, k *keys, name string, s *plan.Step)
 	return nil
 }
 
-// contentKeys gives the content key of a step whose inputs are there.
-func (b *build) contentKeys(ctx context.Context, s *plan.Step, op digest.Digest) (*keys, error) {
-	k := &keys{op: op, inputs: b.circumstances(s)}
+// contentKeys gives the content key of a step whose inputs are there. The files that made the fast key are not read again.
+func (b *build) contentKeys(ctx context.Context, s *plan.Step, fast *keys) (*keys, error) {
+	k := &keys{op: fast.op, inputs: b.circumstances(s)}
 	copied, isCopy := s.Op.(plan.Copy)
 	if !isCopy || !copied.Link || copied.Chmod != "" {
 		below, err := b.need(ctx, s.Parent)
@@ -237,13 +242,15 @@ func (b *build) contentKeys(ctx context.Context, s *plan.Step, op digest.Digest)
 		}
 		k.inputs = append(k.inputs, cache.Input{Name: cache.Below, Digest: below.chain.ID(), Value: ground(s.Parent)})
 	}
-	if err := b.addFiles(ctx, k, s, copied); err != nil {
-		return nil, err
+	if k.inputs = append(k.inputs, fast.files...); len(fast.files) == 0 {
+		if err := b.addFiles(ctx, k, s, copied); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.addMounts(ctx, k, s, b.addContent); err != nil {
 		return nil, err
 	}
-	k.key = cache.Key(op, k.inputs)
+	k.key = cache.Key(fast.op, k.inputs)
 	return k, nil
 }
 

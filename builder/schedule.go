@@ -96,7 +96,7 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	if err := b.needAll(ctx, s); err != nil {
 		return nil, err
 	}
-	content, err := b.contentKeys(ctx, s, fast.op)
+	content, err := b.contentKeys(ctx, s, fast)
 	if err != nil {
 		return nil, err
 	}
