@@ -2,8 +2,11 @@ package layers
 
 import (
 	"context"
+	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,9 +20,22 @@ import (
 // Upload is a blob on its way into a server's repository, in pieces that may
 // come through different processes.
 type Upload struct {
-	ID   string
-	repo string
-	p    *Partial
+	ID    string
+	repo  string
+	p     *Partial
+	state uploadState
+	sum   *running // of the bytes so far; nil where only reading them again tells
+}
+
+// running is a digest in the making, and of how many bytes it is.
+type running struct {
+	hash.Hash
+	n int64
+}
+
+func (r *running) Write(p []byte) (int, error) {
+	r.n += int64(len(p))
+	return r.Hash.Write(p)
 }
 
 // OffsetError says that a piece does not begin where the upload ends.
@@ -29,9 +45,15 @@ func (e *OffsetError) Error() string {
 	return fmt.Sprintf("piece begins at byte %d, want %d", e.Got, e.Want)
 }
 
+// uploadState is what an upload's folder says beside its bytes. The digest of the
+// bytes goes on from request to request; it is believed in the same boot only,
+// because the bytes are not synced.
 type uploadState struct {
 	Repo    string    `json:"repo"`
 	Started time.Time `json:"started"`
+	Sum     []byte    `json:"sum,omitempty"`    // of the first Hashed bytes, as sha256 writes its state down
+	Hashed  int64     `json:"hashed,omitempty"` // bytes
+	Boot    string    `json:"boot,omitempty"`
 }
 
 // NewUpload begins an upload into a repository.
@@ -44,11 +66,9 @@ func (s *Store) NewUpload(repo string) (*Upload, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin upload: %w", err)
 	}
-	state, err := json.Marshal(uploadState{Repo: repo, Started: s.o.Now().UTC()})
-	if err == nil {
-		err = u.p.SetState(state)
-	}
-	if err != nil {
+	u.state = uploadState{Repo: repo, Started: s.o.Now().UTC()}
+	u.sum = &running{Hash: digest.Canonical.Hash()}
+	if err := u.writeState(); err != nil {
 		u.p.Remove()
 		return nil, fmt.Errorf("begin upload: %w", err)
 	}
@@ -66,18 +86,59 @@ func (s *Store) OpenUpload(repo, id string) (*Upload, error) {
 		return nil, fmt.Errorf("open upload %q: %w", id, err)
 	}
 	raw, err := u.p.State()
-	var state uploadState
 	if err == nil && raw != nil {
-		err = json.Unmarshal(raw, &state)
+		err = json.Unmarshal(raw, &u.state)
 	}
-	if err == nil && state.Repo != repo {
+	if err == nil && u.state.Repo != repo {
 		err = ErrNotFound
 	}
 	if err != nil {
-		u.Close()
+		u.p.Close()
 		return nil, fmt.Errorf("open upload %q: %w", id, err)
 	}
+	u.sum = u.resumed()
 	return u, nil
+}
+
+// resumed is the digest where the last request left it.
+func (u *Upload) resumed() *running {
+	h := digest.Canonical.Hash()
+	from, ok := h.(encoding.BinaryUnmarshaler)
+	switch {
+	case u.state.Hashed == 0:
+		return &running{Hash: h}
+	case !ok, u.state.Boot != u.boot(), from.UnmarshalBinary(u.state.Sum) != nil:
+		return nil
+	}
+	return &running{Hash: h, n: u.state.Hashed}
+}
+
+// boot names this boot, or is another name each time where there is none.
+func (u *Upload) boot() string {
+	id, err := u.p.s.bootID()
+	if err != nil {
+		return lockfile.Random()
+	}
+	return id
+}
+
+// writeState writes down where the upload and its digest are.
+func (u *Upload) writeState() error {
+	u.state.Sum, u.state.Hashed, u.state.Boot = nil, 0, ""
+	if u.sum != nil && u.sum.n > 0 {
+		if to, ok := u.sum.Hash.(encoding.BinaryMarshaler); ok {
+			sum, err := to.MarshalBinary()
+			if err != nil {
+				return err
+			}
+			u.state.Sum, u.state.Hashed, u.state.Boot = sum, u.sum.n, u.boot()
+		}
+	}
+	raw, err := json.Marshal(u.state)
+	if err != nil {
+		return err
+	}
+	return u.p.SetState(raw)
 }
 
 func (s *Store) openUpload(repo, id string) (*Upload, error) {
@@ -114,7 +175,16 @@ func (u *Upload) Append(ctx context.Context, offset int64, r io.Reader) (int64, 
 	if err := os.Chtimes(u.p.dir, now, now); err != nil { // it expires from its last piece
 		return 0, fmt.Errorf("append to upload: %w", err)
 	}
-	n, err := copyContext(ctx, io.NewOffsetWriter(u.p.f, size), r)
+	to := io.NewOffsetWriter(u.p.f, size)
+	if u.sum != nil && u.sum.n != size { // somebody died between the bytes and their digest
+		u.sum = nil
+	}
+	var n int64
+	if u.sum == nil {
+		n, err = copyContext(ctx, to, r)
+	} else if n, err = CopyHashed(ctx, to, r, u.sum); u.sum.n != size+n {
+		u.sum = nil
+	}
 	if err != nil {
 		return n, fmt.Errorf("append to upload: %w", err)
 	}
@@ -129,7 +199,7 @@ func (u *Upload) Commit(ctx context.Context, d digest.Digest) (ocispec.Descripto
 		return ocispec.Descriptor{}, err
 	}
 	desc := ocispec.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: size}
-	if err := u.p.commit(ctx, desc, true); err != nil {
+	if err := u.commit(ctx, desc); err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("commit upload of %s: %w", d, err)
 	}
 	if err := u.p.s.LinkBlob(u.repo, d); err != nil {
@@ -138,11 +208,34 @@ func (u *Upload) Commit(ctx context.Context, d digest.Digest) (ocispec.Descripto
 	return desc, u.p.Remove()
 }
 
+// commit hashes again only what was not hashed while it came.
+func (u *Upload) commit(ctx context.Context, desc ocispec.Descriptor) error {
+	if u.sum == nil || u.sum.n != desc.Size || desc.Digest.Algorithm() != digest.Canonical {
+		return u.p.commit(ctx, desc, true)
+	}
+	if err := CheckDescriptor(desc); err != nil {
+		return err
+	}
+	if err := u.p.s.hold(desc.Digest); err != nil {
+		return err
+	}
+	if got := digest.NewDigest(digest.Canonical, u.sum.Hash); got != desc.Digest {
+		return &DigestError{Want: desc.Digest, Got: got}
+	}
+	return u.p.publish(desc.Digest, true)
+}
+
 // Cancel deletes the upload.
 func (u *Upload) Cancel() error { return u.p.Remove() }
 
 // Close lets the next request go on with the upload.
-func (u *Upload) Close() error { return u.p.Close() }
+func (u *Upload) Close() error {
+	var err error
+	if u.p.f != nil && u.sum != nil && u.sum.n != u.state.Hashed {
+		err = u.writeState()
+	}
+	return errors.Join(err, u.p.Close())
+}
 
 // Uploads lists the IDs of the uploads that are under way.
 func (s *Store) Uploads() ([]string, error) {
