@@ -21,11 +21,12 @@ var pictures = []struct {
 	{"w5", "Four stages of two seconds, joined", modes("w5")},
 	{"w6", "Debian with apt-get install python3", modes("w6")},
 	{"w7", "A Go program compiled with a cache mount", modes("w7")},
-	{"pull", "Pull", [][2]string{{"d1/debian", "a Debian base"}, {"d1/w3", "40 000 small files"}, {"d1/w4", "512 MiB"}}},
+	{"pull", "Pull and unpack", [][2]string{{"d1p/debian", "a Debian base"}, {"d1p/w3", "40 000 small files"}, {"d1p/w4", "512 MiB"}}},
+	{"fetch", "Fetch into a layout", [][2]string{{"d1/debian", "a Debian base"}, {"d1/w3", "40 000 small files"}, {"d1/w4", "512 MiB"}}},
 	{"runnable", "Pull until it has run", [][2]string{{"d2/debian", "a Debian base"}, {"d2/w3", "40 000 small files"}, {"d2/w4", "512 MiB"}}},
 	{"push", "Push", [][2]string{{"d3/debian", "a Debian base"}, {"d3/w3", "40 000 small files"}, {"d3/w4", "512 MiB"}}},
 	{"again", "Push again, and copy in the registry", [][2]string{{"d4/debian", "push again, a Debian base"}, {"d4/w4", "push again, 512 MiB"}, {"d5/debian", "copy, a Debian base"}, {"d5/w4", "copy, 512 MiB"}}},
-	{"slow", "A Debian base over 100 Mbit/s and 20 ms", [][2]string{{"far/d1", "pull"}, {"far/d3", "push"}, {"far/d4", "push again"}, {"far/d5", "copy"}}},
+	{"slow", "A Debian base over 100 Mbit/s and 20 ms", [][2]string{{"far/d1", "fetch"}, {"far/d1p", "pull"}, {"far/d3", "push"}, {"far/d4", "push again"}, {"far/d5", "copy"}}},
 	{"start", "Start a container that runs true", [][2]string{{"s1", "no network"}, {"s2", "private network"}, {"s4", "exec in a running one"}}},
 	{"start50", "Start 50 containers side by side", [][2]string{{"s3", "all 50 have ended"}}},
 }
@@ -67,7 +68,7 @@ var glances = []struct {
 		{"w4/cold", "512 MiB, cold"}, {"w4/push", "512 MiB, pushed"}, {"w5/cold", "4 × 2 s in stages"},
 	}},
 	{"Move", [][2]string{
-		{"d1/debian", "pull Debian"}, {"d2/debian", "pull and run Debian"}, {"d2/w3", "… 40 000 files"}, {"d2/w4", "… 512 MiB"},
+		{"d1/debian", "fetch Debian"}, {"d1p/debian", "pull Debian"}, {"d2/debian", "pull and run Debian"}, {"d2/w3", "… 40 000 files"}, {"d2/w4", "… 512 MiB"},
 		{"d3/w4", "push 512 MiB"}, {"d4/w4", "push it again"}, {"d5/w4", "copy it"},
 	}},
 	{"Run", [][2]string{{"s1", "true, no network"}, {"s2", "true, private network"}, {"s3", "50 side by side"}, {"s4", "exec"}}},

@@ -53,7 +53,15 @@ func main() {
 	flag.StringVar(&o.flame, "flame", "", "profile hod in these cells instead, and draw this SVG")
 	flag.StringVar(&o.readme, "readme", "", "put the pictures between the marks in this file when all is done")
 	flag.Int64Var(&o.disk, "disk", 9<<30, "bytes of the disk in memory")
+	load := flag.String("load", "", "be fifty clients of the registry at this address, check all that they get, and end")
 	flag.Parse()
+	if *load != "" {
+		if err := loadRegistry(*load); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: load %s: %v\n", *load, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code, err := start(o)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)

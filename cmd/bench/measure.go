@@ -167,12 +167,18 @@ func (b *bench) knows(p *peer, c *cell) bool {
 	return bed.Command{Argv: []string{b.hod, "help", "copy"}}.Run() == nil
 }
 
-// verb of a peer. To run an image that is absent is to run it.
+// verb of a peer. To run an image that is absent is to run it; what keeps blobs as
+// they came pulls by fetching them, and what does not unpacks them.
 func (p *peer) verb(name string) verb {
-	if v := p.verbs[name]; v != nil || name != "run absent" || p.verbs["pull"] == nil {
+	switch v := p.verbs[name]; {
+	case v != nil:
 		return v
+	case name == "run absent" && p.verbs["pull"] != nil:
+		return p.verbs["run"]
+	case name == "fetch" && p.packed, name == "pull unpacked" && !p.packed:
+		return p.verbs["pull"]
 	}
-	return p.verbs["run"]
+	return nil
 }
 
 // folder is the peer's name as a file's.

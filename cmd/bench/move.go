@@ -20,10 +20,10 @@ func (b *bench) moveCells() []*cell {
 		c.name, c.about, c.rounds = "far/"+c.name, c.about+", 100 Mbit/s and 20 ms", 3
 		all = append(all, c)
 	}
-	return all
+	return append(all, b.loadCell())
 }
 
-// moves are the five jobs of moving an image.
+// moves are the six jobs of moving an image.
 func (b *bench) moves(image string, from, to *registry) []*cell {
 	absent := func(p *peer, _ *job) error { return p.fresh() }
 	pulled := func(p *peer, j *job) error {
@@ -44,8 +44,10 @@ func (b *bench) moves(image string, from, to *registry) []*cell {
 		b.samples++
 		j.to = fmt.Sprintf("%s/copied-%s-%d:1", from.host, image, b.samples)
 	}
+	layoutName := func(_ *peer, j *job) { j.file = filepath.Join(b.bed.Disk, "fetched") }
 	cells := []*cell{
-		{name: "d1", about: "pull", verb: "pull", names: pushName, each: absent, check: b.checkStored(image), floor: pullFloor},
+		{name: "d1", about: "fetch into a layout, nothing unpacked", verb: "fetch", names: layoutName, each: absent, check: b.checkFetched(image), floor: pullFloor},
+		{name: "d1p", about: "pull into the tool's store, unpacked", verb: "pull unpacked", names: pushName, each: absent, check: b.checkStored(image), floor: runFloor},
 		{name: "d2", about: "pull until it has run", verb: "run absent", names: pushName, each: absent, check: b.checkStored(image), floor: runFloor},
 		{name: "d3", about: "push", verb: "push", names: pushName, once: pulled, each: emptied, check: b.checkThere(image), floor: pushFloor},
 		{name: "d4", about: "push again", verb: "push", names: pushName, once: pushed, check: b.checkThere(image), floor: askFloor},
@@ -75,6 +77,20 @@ func (b *bench) checkStored(image string) func(*peer, job) error {
 		}
 		if err := b.perform(p, "save", j); err != nil {
 			return err
+		}
+		got, err := tree.OfImage(j.file, b.bed.Memory)
+		if err != nil {
+			return err
+		}
+		return tree.Differ(b.images[image].tree, got)
+	}
+}
+
+// checkFetched compares what a peer has in a layout with the image.
+func (b *bench) checkFetched(image string) func(*peer, job) error {
+	return func(p *peer, j job) error {
+		if p.verbs["fetch"] == nil {
+			return b.checkStored(image)(p, j)
 		}
 		got, err := tree.OfImage(j.file, b.bed.Memory)
 		if err != nil {

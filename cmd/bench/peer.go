@@ -26,6 +26,7 @@ type peer struct {
 	version []string // prints its version
 	about   string   // what the report says of it
 	env     []string
+	packed  bool // it keeps blobs as they came and unpacks none
 	verbs   map[string]verb
 	// fresh gives the peer a store with nothing in it.
 	fresh func() error
@@ -94,7 +95,7 @@ func unmountBelow(dir string) {
 func (b *bench) peers() []*peer {
 	return []*peer{
 		b.hodPeer(), b.buildkit(), b.docker(), b.buildah(), b.podman(),
-		b.skopeo(), b.crane(), b.umoci(), b.runtime("crun"), b.runtime("runc"),
+		b.skopeo(), b.crane(), b.umoci(), b.runtime("crun"), b.runtime("runc"), b.dockerRegistry(),
 	}
 }
 
@@ -103,7 +104,7 @@ func (b *bench) hodPeer() *peer {
 	h := func(words ...string) []string { return append([]string{b.hod}, words...) }
 	return &peer{
 		name: "hod", needs: []string{b.hod}, version: h("version"),
-		env: []string{"HOD_ROOT=" + root}, fresh: freshFolder(root),
+		env: []string{"HOD_ROOT=" + root}, fresh: freshFolder(root), start: b.startHodLoad,
 		verbs: map[string]verb{
 			"build": one(func(j job) []string { return h("build", "-q", "--network=none", "-t", j.image, j.context) }),
 			"build and push": one(func(j job) []string {
@@ -114,6 +115,8 @@ func (b *bench) hodPeer() *peer {
 			}),
 			"save":        one(func(j job) []string { return h("save", "-o", j.file, j.image) }),
 			"pull":        one(func(j job) []string { return h("pull", "-q", j.image) }),
+			"fetch":       one(func(j job) []string { return h("copy", "-q", j.image, "oci:"+j.file) }),
+			"load":        one(func(j job) []string { return loadLine(hodLoad) }),
 			"tag":         one(func(j job) []string { return h("tag", j.image, j.to) }),
 			"push":        one(func(j job) []string { return h("push", "-q", j.to) }),
 			"copy":        one(func(j job) []string { return h("copy", "-q", j.image, j.to) }),

@@ -19,7 +19,7 @@ func (b *bench) skopeo() *peer {
 	}
 	return &peer{
 		name: "skopeo", needs: []string{"skopeo"}, version: []string{"skopeo", "--version"},
-		about: "copies blobs, unpacks nothing", env: []string{"HOME=" + b.bed.Memory}, fresh: freshFolder(root),
+		about: "copies blobs, unpacks nothing", packed: true, env: []string{"HOME=" + b.bed.Memory}, fresh: freshFolder(root),
 		verbs: map[string]verb{
 			"pull": one(func(j job) []string { return copies("docker://"+j.image, "oci:"+root+"/image:1") }),
 			"push": one(func(j job) []string { return copies("oci:"+root+"/image:1", "docker://"+j.to) }),
@@ -33,7 +33,7 @@ func (b *bench) crane() *peer {
 	root := filepath.Join(b.bed.Disk, "crane")
 	return &peer{
 		name: "crane", needs: []string{"crane"}, version: []string{"crane", "version"},
-		about: "copies blobs, unpacks nothing", env: []string{"HOME=" + b.bed.Memory}, fresh: freshFolder(root),
+		about: "copies blobs, unpacks nothing", packed: true, env: []string{"HOME=" + b.bed.Memory}, fresh: freshFolder(root),
 		verbs: map[string]verb{
 			"pull": one(func(j job) []string {
 				return []string{"crane", "pull", "--insecure", "--format=oci", j.image, root + "/image"}
