@@ -3,8 +3,10 @@ package hod_test
 import (
 	"encoding/json"
 	"io"
+	"os"
 	"os/exec"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +42,14 @@ var fences = []struct {
 	{"github.com/pelletier/go-toml", []string{"registry"}},
 	{"github.com/urfave/cli", []string{"cmd/hod"}},
 	{"github.com/clipperhouse/displaywidth", []string{"cmd/hod/progress"}},
+	{"github.com/moby/patternmatcher", []string{"builder/source", "builder/ops"}},
+	{"github.com/moby/profiles", []string{"runner/seccomp"}},
+	{"github.com/vishvananda/netlink", []string{"runner/network"}},
+	{"github.com/google/nftables", []string{"runner/network"}},
+	{"github.com/klauspost", []string{"layers/compress", "builder/source", "cmd/conformance/corpus"}},
+	{"github.com/ulikunitz/xz", []string{"layers/compress", "builder/source", "cmd/conformance/corpus"}},
+	{"golang.org/x/crypto", []string{"registry/server"}},
+	{"github.com/rogpeppe/go-internal", []string{"cmd/conformance/corpus"}},
 }
 
 // imageless rooms know nothing of images: no image library may be in them.
@@ -87,6 +97,37 @@ func checkFence(t *testing.T, from, imported string) {
 	if inside(imported, "github.com/google/go-containerregistry") &&
 		slices.ContainsFunc(imageless, func(room string) bool { return inside(from, room) }) {
 		t.Errorf("%s imports %s: it is to know nothing of images", from, imported)
+	}
+}
+
+// TestDependenciesHaveReasons holds that ARCHITECTURE.md gives a reason for each
+// module that go.mod asks for by itself, and for no other.
+func TestDependenciesHaveReasons(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## 9. Dependencies\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var direct []string
+	for l := range strings.Lines(string(mod)) {
+		f := strings.Fields(l)
+		if len(f) == 2 && strings.Contains(f[0], ".") {
+			direct = append(direct, f[0])
+			if !strings.Contains(table, f[0]) {
+				t.Errorf("%s has no reason in ARCHITECTURE.md", f[0])
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile(`[a-z.]+\.[a-z]+/[a-z0-9./-]*[a-z0-9]`).FindAllString(table, -1) {
+		if len(direct) == 0 || strings.HasSuffix(m, ".go") || slices.Contains(direct, m) {
+			continue
+		}
+		t.Errorf("ARCHITECTURE.md gives a reason for %s, which go.mod does not ask for", m)
 	}
 }
 

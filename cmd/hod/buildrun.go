@@ -23,7 +23,7 @@ func buildRunFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "add-host", Usage: "add a line to /etc/hosts in RUN steps"},
 		&cli.StringSliceFlag{Name: "ulimit", Usage: "limit a resource of RUN steps: NAME=SOFT[:HARD]"},
 		&cli.StringFlag{Name: "shm-size", Usage: "size of /dev/shm in RUN steps"},
-		&cli.StringFlag{Name: "memory", Usage: "most memory of a RUN step, such as 512m or 2g"},
+		&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "most memory of a RUN step, such as 512m or 2g"},
 		&cli.Float64Flag{Name: "cpus", Usage: "how many processors a RUN step may use, such as 1.5"},
 		&cli.StringFlag{Name: "cgroup-parent", Usage: "put the control groups of RUN steps below this"},
 	}

@@ -65,7 +65,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		OnUsageError:              usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "root", EnvVars: []string{"HOD_ROOT"}, Usage: "keep everything in this folder (HOD_ROOT)"},
-			&cli.BoolFlag{Name: "debug", Usage: "print errors with all that is known"},
+			&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "print errors with all that is known"},
 		},
 	}
 }

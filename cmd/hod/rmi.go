@@ -21,6 +21,7 @@ took on disk is freed, but for what other images, containers or the build cache
 need of it.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove all names of an ID; do not mind what is not there"},
+			&cli.BoolFlag{Name: "no-prune", Hidden: true, Usage: "images have no parents that would go too"},
 		},
 		Action: rmi,
 	}

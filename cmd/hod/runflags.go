@@ -18,10 +18,10 @@ import (
 // resourceFlags are limits that may change while a container runs.
 func resourceFlags() (flags []cli.Flag) {
 	for _, f := range []struct{ names, usage string }{
-		{"memory,m", "limit of memory"}, {"memory-swap", "limit of memory and swap, -1: none"}, {"memory-reservation", "memory that is kept under pressure"},
-		{"cpus", "number of processors, with fractions"}, {"cpu-shares,c", "relative weight"},
-		{"cpu-period", "period in microseconds"}, {"cpu-quota", "quota in microseconds"}, {"cpuset-cpus", "processors to run on, 0-2,4"},
-		{"cpuset-mems", "memory nodes to use"}, {"pids-limit", "number of processes, -1: no limit"}, {"blkio-weight", "10 to 1000"},
+		{"memory,m", "most memory, such as 512m or 2g"}, {"memory-swap", "most memory and swap together; -1: no limit"}, {"memory-reservation", "memory that it keeps under pressure"},
+		{"cpus", "how many processors, such as 1.5"}, {"cpu-shares,c", "weight among others, 1024 by default"},
+		{"cpu-period", "period of --cpu-quota"}, {"cpu-quota", "processor time in each period"}, {"cpuset-cpus", "processors to run on, such as 0-2,4"},
+		{"cpuset-mems", "memory nodes to use, such as 0,1"}, {"pids-limit", "most processes; -1: no limit"}, {"blkio-weight", "weight of its reads and writes, 10 to 1000"},
 	} {
 		names := strings.Split(f.names, ",")
 		flags = append(flags, &cli.StringFlag{Name: names[0], Aliases: names[1:], Usage: f.usage})
@@ -33,31 +33,31 @@ func resourceFlags() (flags []cli.Flag) {
 func containerFlags() []cli.Flag {
 	flags := append(resourceFlags(), refusedFlags()...)
 	for _, f := range []struct{ names, usage string }{
-		{"name", "give the container a name"}, {"workdir,w", "start in this folder"}, {"user,u", "NAME|UID[:GROUP|GID]"},
+		{"name", "give the container a name"}, {"workdir,w", "start in this folder of the container"}, {"user,u", "run as NAME|UID[:GROUP|GID]"},
 		{"entrypoint", "replace the image's entry point"}, {"hostname,h", "name of the machine inside"}, {"domainname", "domain of the machine inside"},
 		{"network,net", "private, none, host or container:NAME"}, {"ip", "address in the private network"}, {"mac-address", "hardware address"},
-		{"memory-swappiness", "0 to 100"},
-		{"shm-size", "size of /dev/shm"}, {"stop-signal", "signal that asks it to stop"}, {"stop-timeout", "seconds before it is killed"},
-		{"restart", "no, always, unless-stopped or on-failure[:N]"}, {"log-driver", "json-file or none"}, {"cidfile", "write the container's ID into this file"},
+		{"memory-swappiness", "how gladly its memory is swapped, 0 to 100"},
+		{"shm-size", "size of /dev/shm"}, {"stop-signal", "signal that asks it to stop"}, {"stop-timeout", "time between the signal and the kill"},
+		{"restart", "no, always, unless-stopped or on-failure[:N]"}, {"log-driver", "json-file or none"}, {"cidfile", "write the container's ID to this file"},
 		{"userns", "host: no user namespace"}, {"pid", "host or container:NAME: see their processes, without a user namespace of its own"}, {"ipc", "host, private or container:NAME: share their memory, without a user namespace of its own"}, {"uts", "host: no UTS namespace"},
-		{"cgroupns", "host or private"}, {"cgroup-parent", "put its control groups below this"}, {"oom-score-adj", "-1000 to 1000"},
-		{"health-cmd", "command that tells its health"}, {"health-interval", "time between probes"}, {"health-timeout", "time for one probe"},
+		{"cgroupns", "host or private control groups"}, {"cgroup-parent", "put its control groups below this"}, {"oom-score-adj", "how soon the kernel kills it for memory, -1000 to 1000"},
+		{"health-cmd", "ask for its health with this command"}, {"health-interval", "time between probes"}, {"health-timeout", "time for one probe"},
 		{"health-start-period", "time in which failures do not count"}, {"health-start-interval", "time between probes in it"},
-		{"health-retries", "failures that make it unhealthy"}, {"platform", "os/architecture[/variant]"}, {"pull", "missing, always or never"},
-		{"runtime", "another OCI runtime, by name or path"},
+		{"health-retries", "failures that make it unhealthy"}, {"platform", "os/architecture[/variant] of the image"}, {"pull", "fetch the image: missing, always or never"},
+		{"runtime", "use another OCI runtime, by name or path"},
 	} {
 		names := strings.Split(f.names, ",")
 		flags = append(flags, &cli.StringFlag{Name: names[0], Aliases: names[1:], Usage: f.usage})
 	}
 	for _, f := range []struct{ names, usage string }{
-		{"env,e", "KEY=VALUE, or KEY from here"}, {"env-file", "file of variables"}, {"label,l", "KEY=VALUE"}, {"label-file", "file of labels"},
-		{"volume,v", "[SOURCE:]TARGET[:OPTIONS]"}, {"mount", "type=bind|volume|tmpfs,src=…,dst=…"}, {"tmpfs", "TARGET[:OPTIONS]"},
-		{"publish,p", "[[IP:]PORT:]PORT[/udp]"}, {"expose", "PORT[/udp]"}, {"add-host", "NAME:IP"}, {"dns", "address of a resolver"},
-		{"dns-search", "domain to search"}, {"dns-option,dns-opt", "option of the resolver"}, {"group-add", "further group"},
-		{"ulimit", "NAME=SOFT[:HARD]"}, {"device", "HOST[:INSIDE][:rwm]"}, {"device-cgroup-rule", "TYPE MAJOR:MINOR ACCESS, as in 'c 10:229 rwm'"}, {"cap-add", "capability to give"}, {"cap-drop", "capability to take"},
-		{"security-opt", "seccomp=…, no-new-privileges, apparmor=…"}, {"sysctl", "KEY=VALUE"}, {"log-opt", "max-size=…, max-file=…"},
-		{"device-read-bps", "DEVICE:RATE"}, {"device-write-bps", "DEVICE:RATE"}, {"device-read-iops", "DEVICE:RATE"}, {"device-write-iops", "DEVICE:RATE"},
-		{"attach,a", "stdin, stdout or stderr"}, {"volumes-from", "NAME[:ro]: the volumes and binds of another container"},
+		{"env,e", "set a variable; KEY alone takes it from here"}, {"env-file", "set the variables of a file"}, {"label,l", "set a label"}, {"label-file", "set the labels of a file"},
+		{"volume,v", "mount [SOURCE:]TARGET[:OPTIONS]; a name is a volume"}, {"mount", "mount type=bind|volume|tmpfs,src=…,dst=…"}, {"tmpfs", "mount memory at TARGET[:OPTIONS]"},
+		{"publish,p", "publish [[IP:]PORT:]PORT[/udp]"}, {"expose", "say that it listens on PORT[/udp]"}, {"add-host", "add a line to /etc/hosts"}, {"dns", "use this resolver"},
+		{"dns-search", "search names in this domain"}, {"dns-option,dns-opt", "set an option of the resolver"}, {"group-add", "join a further group"},
+		{"ulimit", "limit a resource: NAME=SOFT[:HARD]"}, {"device", "give a device: HOST[:INSIDE][:rwm]"}, {"device-cgroup-rule", "allow devices: 'c 10:229 rwm' is TYPE MAJOR:MINOR ACCESS"}, {"cap-add", "give a capability"}, {"cap-drop", "take a capability"},
+		{"security-opt", "seccomp=…, no-new-privileges, apparmor=…"}, {"sysctl", "set a kernel parameter of its namespaces"}, {"log-opt", "max-size=…, max-file=…"},
+		{"device-read-bps", "most bytes a second, as DEVICE:RATE"}, {"device-write-bps", "most bytes a second, as DEVICE:RATE"}, {"device-read-iops", "most reads a second, as DEVICE:RATE"}, {"device-write-iops", "most writes a second, as DEVICE:RATE"},
+		{"attach,a", "connect stdin, stdout or stderr"}, {"volumes-from", "NAME[:ro]: the volumes and binds of another container"},
 		{"annotation", "KEY=VALUE in the runtime specification"},
 	} {
 		names := strings.Split(f.names, ",")
@@ -65,7 +65,7 @@ func containerFlags() []cli.Flag {
 	}
 	for _, f := range []struct{ names, usage string }{
 		{"interactive,i", "keep standard input open"}, {"tty,t", "give it a terminal"}, {"rm", "remove it when it ends"},
-		{"read-only", "root file system is read-only"}, {"init", "run an init as process 1"}, {"publish-all,P", "publish every exposed port"},
+		{"read-only", "mount the root file system read-only"}, {"init", "run an init as process 1"}, {"publish-all,P", "publish every port that the image exposes"},
 		{"privileged", "lift nearly every restriction"}, {"no-healthcheck", "do not probe its health"}, {"oom-kill-disable", "do not kill it for memory"}, {"quiet,q", "print nothing while the image is pulled"},
 	} {
 		names := strings.Split(f.names, ",")
