@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -104,6 +105,7 @@ func named(top ocispec.Descriptor, names []string) []ocispec.Descriptor {
 		d := top
 		tag := full[strings.LastIndexByte(full, ':')+1:]
 		d.Annotations = map[string]string{"io.containerd.image.name": full, ocispec.AnnotationRefName: tag}
+		maps.Copy(d.Annotations, top.Annotations)
 		list = append(list, d)
 	}
 	return list

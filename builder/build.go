@@ -36,6 +36,11 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if b.plan, err = b.makePlan(ctx); err != nil {
 		return nil, err
 	}
+	if o.Planned != nil {
+		if err := o.Planned(b.plan.Runs()); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.importCaches(ctx); err != nil {
 		return nil, err
 	}
@@ -79,22 +84,7 @@ func (o Options) check() error {
 		}
 	}
 	for _, out := range o.Outputs {
-		switch out.Type {
-		case "image":
-			if out.Push && len(o.Tags) == 0 {
-				return errors.New("a push needs a name: give one with -t or name=")
-			}
-		case "local", "tar", "oci", "docker":
-			if out.Dest == "" {
-				return fmt.Errorf("output type %s needs dest=", out.Type)
-			}
-			if out.Folder && out.Dest == "-" {
-				return errors.New("a folder cannot be written to standard output")
-			}
-		default:
-			return fmt.Errorf("output type %q is not known: use image, registry, oci, docker, local or tar", out.Type)
-		}
-		if err := out.Form.Compression.Validate(); out.Form.Compression.Algorithm != "" && err != nil {
+		if err := out.check(o); err != nil {
 			return err
 		}
 	}
@@ -113,7 +103,8 @@ type build struct {
 	started time.Time
 
 	networks networks
-	fresh    bool // neither look at records nor leave any
+	fresh    bool   // neither look at records nor leave any
+	caches   string // stands before the IDs of cache mounts; what lies there goes when the build ends
 	times    *ops.Times
 	imports  []*cache.Imported
 	exports  []export

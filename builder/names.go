@@ -21,8 +21,8 @@ type (
 	Warning = dockerfile.Warning
 	// CacheFolder is a cache in a folder.
 	CacheFolder = cache.Folder
-	// TargetInfo is one stage that can be built.
-	TargetInfo = plan.TargetInfo
+	// Location is a place in a recipe.
+	Location = dockerfile.Location
 )
 
 // IsSource says that a step brings what others read, a base or a context, and makes nothing.
@@ -37,11 +37,17 @@ func IsSource(s *Step) bool {
 // ParsePlatform reads os/architecture[/variant], an operating system or a processor alone, and their common aliases.
 func ParsePlatform(s string) (ocispec.Platform, error) { return plan.ParsePlatform(s) }
 
+// FormatPlatform writes a platform as [ParsePlatform] reads it.
+func FormatPlatform(p ocispec.Platform) string { return plan.FormatPlatform(p) }
+
 // Targets lists the stages of the recipe that a build would read.
-func Targets(ctx context.Context, o Options) ([]TargetInfo, error) {
+func Targets(ctx context.Context, o Options) (*plan.TargetList, error) {
 	r, err := Read(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	return plan.Targets(r)
 }
+
+// LinesAt is the location of whole lines of a recipe.
+func LinesAt(first, last int) *Location { return dockerfile.LinesAt(first, last) }

@@ -62,6 +62,8 @@ type Options struct {
 	RebuildCheck bool
 	// CheckAll plans the stages that the target does not need too, so that they are checked; for MakePlan.
 	CheckAll bool
+	// Planned, where set, is told whether there are RUN steps, before any step is performed; its error ends the build.
+	Planned func(runs bool) error
 	// Events, where set, is told what happens, one call at a time.
 	Events func(Event)
 }
@@ -71,7 +73,8 @@ func (o Options) noCache(stage string) bool { return o.NoCache || slices.Contain
 
 // Output says where the result goes.
 type Output struct {
-	// Type is image (the store), oci or docker (an archive of the image), local (a folder of files) or tar.
+	// Type is image (the store), oci or docker (an archive of the image), local (a folder of files), tar, or cacheonly
+	// (nothing but what the cache remembers).
 	Type string
 	Dest string // folder or file; "-" is Stdout
 	// Stdout receives what has the Dest "-".
@@ -80,12 +83,16 @@ type Output struct {
 	Folder bool
 	// Split gives each platform's files a folder, or none; nil is where there are several.
 	Split *bool
-	// Push also pushes the image to its names' registries.
-	Push bool
+	// Push also pushes the image to its names' registries; ByDigest without a tag.
+	Push, ByDigest bool
+	// Canonical also names the image name@digest.
+	Canonical bool
+	// Names are the output's own, beside the build's tags.
+	Names []string
 	// Form says which manifest is made where one is needed.
 	Form layers.ManifestForm
-	// IndexAnnotations are set on the index, which is made for them where one platform needs none.
-	IndexAnnotations map[string]string
+	// Annotations are set on manifests, descriptors and the index, which is made for them where one platform needs none.
+	Annotations []Annotation
 }
 
 // Image is one result.

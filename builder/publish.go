@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hodbuild/hod/builder/plan"
@@ -23,35 +24,39 @@ func (b *build) finish(ctx context.Context) (*Result, error) {
 	if len(outputs) == 0 {
 		outputs = []Output{{Type: "image"}}
 	}
-	names, err := fullNames(b.o.Tags)
-	if err != nil {
-		return nil, err
-	}
 	for _, out := range outputs {
-		if !out.isImage() {
+		switch {
+		case out.Type == "cacheonly":
+		case out.isImage():
+			if err := b.storeAll(ctx, res); err != nil {
+				return nil, err
+			}
+			if err := b.publish(ctx, res, out); err != nil {
+				return nil, err
+			}
+		default:
 			if err := b.writeFiles(ctx, out); err != nil {
 				return nil, fmt.Errorf("write output to %q: %w", out.Dest, err)
 			}
-			continue
-		}
-		if len(res.Images) == 0 {
-			for _, t := range b.plan.Targets {
-				img, err := b.store(ctx, t)
-				if err != nil {
-					return nil, err
-				}
-				res.Images = append(res.Images, Image{Image: img, Names: names})
-			}
-		}
-		if err := b.publish(ctx, res, out, names); err != nil {
-			return nil, err
 		}
 	}
 	return res, nil
 }
 
-// isImage says whether an output takes images and not files.
-func (o Output) isImage() bool { return o.Type != "local" && o.Type != "tar" }
+// storeAll puts the images of all targets into the store, once.
+func (b *build) storeAll(ctx context.Context, res *Result) error {
+	if len(res.Images) > 0 {
+		return nil
+	}
+	for _, t := range b.plan.Targets {
+		img, err := b.store(ctx, t)
+		if err != nil {
+			return err
+		}
+		res.Images = append(res.Images, Image{Image: img})
+	}
+	return nil
+}
 
 // fullNames writes names in full.
 func fullNames(tags []string) ([]string, error) {
@@ -90,7 +95,11 @@ func (b *build) store(ctx context.Context, t plan.Target) (*layers.Image, error)
 }
 
 // publish names the images, and pushes them or writes them to an archive where the output says so.
-func (b *build) publish(ctx context.Context, res *Result, out Output, names []string) error {
+func (b *build) publish(ctx context.Context, res *Result, out Output) error {
+	names, err := b.names(out)
+	if err != nil {
+		return err
+	}
 	top, raw, err := b.top(ctx, res, out, names)
 	if err != nil {
 		return err
@@ -98,8 +107,7 @@ func (b *build) publish(ctx context.Context, res *Result, out Output, names []st
 	if raw != nil {
 		res.Top = &top
 	}
-	switch out.Type {
-	case "oci", "docker":
+	if out.isArchive() {
 		files, err := b.layout(top, raw, names, out.Type == "docker")
 		if err != nil {
 			return err
@@ -109,14 +117,34 @@ func (b *build) publish(ctx context.Context, res *Result, out Output, names []st
 		}
 		return nil
 	}
+	if names, err = out.called(names, top); err != nil {
+		return err
+	}
 	for _, name := range names {
 		if err := b.o.Store.Tag(ctx, name, top); err != nil {
 			return err
 		}
 	}
+	for i := range res.Images {
+		res.Images[i].Names = unite(res.Images[i].Names, names)
+	}
 	if !out.Push {
 		return nil
 	}
+	return b.push(ctx, names)
+}
+
+// unite adds what is not there yet.
+func unite(names, more []string) []string {
+	for _, name := range more {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (b *build) push(ctx context.Context, names []string) error {
 	if b.o.Push == nil {
 		return errors.New("nothing can push: no registry client")
 	}
@@ -131,27 +159,22 @@ func (b *build) publish(ctx context.Context, res *Result, out Output, names []st
 // top is what a name will mean: the image's config where nothing needs a manifest, else its manifest, or the index of
 // several platforms.
 func (b *build) top(ctx context.Context, res *Result, out Output, names []string) (ocispec.Descriptor, []byte, error) {
-	if out.Type == "image" && !out.Push && b.o.Attest.none() && len(res.Images) == 1 && out.Form.Annotations == nil && len(out.IndexAnnotations) == 0 {
+	if out.Type == "image" && !out.Push && !out.Canonical && b.o.Attest.none() && len(res.Images) == 1 && len(out.Annotations) == 0 {
 		img := res.Images[0]
 		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.Config))}, nil, nil
 	}
-	index := ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex, Annotations: out.IndexAnnotations}
+	index := ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex, Annotations: out.annotations(OnIndex, nil)}
 	if out.Form.Docker {
 		index.MediaType = layers.DockerIndex
 	}
 	var raw []byte
 	var statements []ocispec.Descriptor
 	for i, img := range res.Images {
-		desc, text, err := b.o.Store.Manifest(ctx, img.Image, out.Form)
+		desc, text, err := b.manifest(ctx, img, out)
 		if err != nil {
 			return desc, nil, err
 		}
-		platform := img.Platform
-		desc.Platform = &platform
 		index.Manifests, raw = append(index.Manifests, desc), text
-		if out.Type == "docker" { // whose archive holds images only
-			continue
-		}
 		said, err := b.attestation(ctx, b.plan.Targets[i], desc, names)
 		if err != nil {
 			return desc, nil, err
@@ -161,7 +184,7 @@ func (b *build) top(ctx context.Context, res *Result, out Output, names []string
 		}
 	}
 	index.Manifests = append(index.Manifests, statements...)
-	if len(index.Manifests) == 1 && len(out.IndexAnnotations) == 0 {
+	if len(index.Manifests) == 1 && !out.has(OnIndex, OnIndexDescriptor) && (out.isArchive() || !out.has(OnManifestDescriptor)) {
 		top := index.Manifests[0]
 		top.Platform = nil
 		return top, raw, nil
@@ -171,7 +194,17 @@ func (b *build) top(ctx context.Context, res *Result, out Output, names []string
 		return ocispec.Descriptor{}, nil, err
 	}
 	top, err := b.o.Store.PutIndex(ctx, raw)
+	top.Annotations = out.annotations(OnIndexDescriptor, nil)
 	return top, raw, err
+}
+
+// manifest makes an image's manifest for an output, and the descriptor that leads to it.
+func (b *build) manifest(ctx context.Context, img Image, out Output) (ocispec.Descriptor, []byte, error) {
+	form, platform := out.Form, img.Platform
+	form.Annotations = out.annotations(OnManifest, &platform)
+	desc, raw, err := b.o.Store.Manifest(ctx, img.Image, form)
+	desc.Platform, desc.Annotations = &platform, out.annotations(OnManifestDescriptor, &platform)
+	return desc, raw, err
 }
 
 // baseOf returns the diffIDs of the image that a file system was started from.

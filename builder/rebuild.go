@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +15,8 @@ import (
 )
 
 // rebuildCheck performs every step a second time, without looking at or leaving records, and is an error where one gives
-// something else, with the names of what differs. Steps that only follow from such a step are not named.
+// something else, with the names of what differs. Steps that only follow from such a step are not named. The second run
+// begins with empty cache mounts: a result that only the first run's caches explain is not a reproducible one.
 func (b *build) rebuildCheck(ctx context.Context) error {
 	s := &plan.Step{ID: len(b.plan.Steps) + 1, Name: "rebuild check: every step once more"}
 	b.tell(Event{Kind: "start", Step: s})
@@ -39,8 +41,22 @@ func (b *build) again(ctx context.Context) (*build, error) {
 		return nil, err
 	}
 	b.keep(func() error { second.close(); return nil })
-	second.plan, second.fresh = b.plan, true
-	return second, second.run(ctx)
+	second.plan, second.fresh, second.caches = b.plan, true, fmt.Sprintf("rebuild-check %s/", rand.Text())
+	return second, errors.Join(second.run(ctx), second.dropCaches())
+}
+
+// dropCaches removes the cache mounts that only this run used.
+func (b *build) dropCaches() error {
+	var errs []error
+	for _, s := range b.plan.Steps {
+		op, _ := s.Op.(plan.Run)
+		for _, m := range op.Mounts {
+			if m.Type == "cache" {
+				errs = append(errs, b.o.Store.RemoveCacheMount(b.caches+m.ID))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // compare looks for steps that gave something else from the same inputs.

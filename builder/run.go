@@ -146,6 +146,9 @@ func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, 
 	for _, m := range op.Mounts {
 		one := ops.Mount{Type: m.Type, Target: m.Target, Source: m.Source, ReadOnly: m.ReadOnly, Size: m.Size, ID: m.ID,
 			Sharing: m.Sharing, Required: m.Required, Env: m.Env, Mode: m.Mode, UID: m.UID, GID: m.GID}
+		if m.Type == "cache" {
+			one.ID = b.caches + m.ID
+		}
 		if m.Input >= 0 {
 			var err error
 			one.HasChain = true

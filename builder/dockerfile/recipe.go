@@ -33,8 +33,8 @@ func Parse(name string, text []byte) (*Recipe, error) {
 		return nil, &Error{Name: name, Err: errors.New("the recipe is empty")}
 	}
 	if i := bytes.IndexByte(text, 0); i >= 0 {
-		line := 1 + bytes.Count(text[:i], []byte("\n"))
-		return nil, &Error{Name: name, Line: line, Last: line, Err: errors.New("the recipe holds a NUL byte")}
+		at := 1 + bytes.Count(text[:i], []byte("\n"))
+		return nil, &Error{Name: name, Line: at, Last: at, Err: errors.New("the recipe holds a NUL byte")}
 	}
 	ast, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
@@ -50,9 +50,8 @@ func Parse(name string, text []byte) (*Recipe, error) {
 // Text returns the recipe as it was read.
 func (r *Recipe) Text() []byte { return r.text }
 
-// Line returns one line of the recipe, counting from 1, without its end; empty beyond the text.
-func (r *Recipe) Line(n int) string {
-	text := r.text
+// line is one line of a text, counting from 1, without its end; empty beyond the text.
+func line(text []byte, n int) string {
 	for ; n > 1; n-- {
 		i := bytes.IndexByte(text, '\n')
 		if i < 0 {

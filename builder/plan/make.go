@@ -55,6 +55,14 @@ type Plan struct {
 	Epoch *time.Time
 }
 
+// Runs says whether there are RUN steps: the recipe's own, or those of an ONBUILD.
+func (p *Plan) Runs() bool {
+	return slices.ContainsFunc(p.Steps, func(s *Step) bool {
+		_, is := s.Op.(Run)
+		return is
+	})
+}
+
 // Target is the result for one platform.
 type Target struct {
 	Platform ocispec.Platform

@@ -15,44 +15,50 @@ type Outline struct {
 	Args        []ArgInfo `json:"args,omitempty"`
 	Secrets     []Need    `json:"secrets,omitempty"`
 	SSH         []Need    `json:"ssh,omitempty"`
+	Sources     [][]byte  `json:"sources,omitempty"` // the recipe
 }
 
 // ArgInfo is one build argument.
 type ArgInfo struct {
-	Name        string `json:"name"`
-	Description string `json:"description,omitempty"`
-	Value       string `json:"value,omitempty"`
-	Line        int    `json:"line"`
+	Name        string               `json:"name"`
+	Description string               `json:"description,omitempty"`
+	Value       string               `json:"value,omitempty"`
+	Location    *dockerfile.Location `json:"location,omitempty"`
 }
 
 // Need is a secret or an ssh agent that a RUN mounts.
 type Need struct {
-	Name     string `json:"name"`
-	Required bool   `json:"required,omitempty"`
-	Line     int    `json:"line"`
+	Name     string               `json:"name"`
+	Required bool                 `json:"required,omitempty"`
+	Location *dockerfile.Location `json:"location,omitempty"`
 }
 
 // TargetInfo is one stage that can be built.
 type TargetInfo struct {
-	Name        string `json:"name,omitempty"`
-	Default     bool   `json:"default,omitempty"`
-	Description string `json:"description,omitempty"`
-	Base        string `json:"base,omitempty"`
-	Platform    string `json:"platform,omitempty"`
-	Line        int    `json:"line"`
+	Name        string               `json:"name,omitempty"`
+	Default     bool                 `json:"default,omitempty"`
+	Description string               `json:"description,omitempty"`
+	Base        string               `json:"base,omitempty"`
+	Platform    string               `json:"platform,omitempty"`
+	Location    *dockerfile.Location `json:"location,omitempty"`
+}
+
+// TargetList is what can be built of a recipe.
+type TargetList struct {
+	Targets []TargetInfo `json:"targets"`
+	Sources [][]byte     `json:"sources"` // the recipe
 }
 
 // Targets lists the stages of a recipe.
-func Targets(r *dockerfile.Recipe) ([]TargetInfo, error) {
+func Targets(r *dockerfile.Recipe) (*TargetList, error) {
 	stages, _, err := r.Stages(nil)
 	if err != nil {
 		return nil, err
 	}
-	var list []TargetInfo
+	list := &TargetList{Sources: [][]byte{r.Text()}}
 	for i, s := range stages {
-		line, _ := dockerfile.Lines(s.Location)
-		list = append(list, TargetInfo{Name: s.Name, Default: i == len(stages)-1, Description: s.DocComment,
-			Base: s.BaseName, Platform: s.Platform, Line: line})
+		list.Targets = append(list.Targets, TargetInfo{Name: s.Name, Default: i == len(stages)-1, Description: s.DocComment,
+			Base: s.BaseName, Platform: s.Platform, Location: dockerfile.LocationOf(s.Location)})
 	}
 	return list, nil
 }
@@ -106,23 +112,23 @@ func (m *maker) outline(target *stage) Outline {
 			}
 		}
 	}
-	out := Outline{Name: target.src.Name, Description: target.src.DocComment, Secrets: needs(all.secrets), SSH: needs(all.ssh)}
+	out := Outline{Name: target.src.Name, Description: target.src.DocComment, Secrets: needs(all.secrets), SSH: needs(all.ssh), Sources: [][]byte{m.recipe.Text()}}
 	for name := range all.used {
 		if a, ok := all.args[name]; ok {
-			line, _ := dockerfile.Lines(a.ranges)
-			out.Args = append(out.Args, ArgInfo{Name: name, Description: a.about, Value: a.value, Line: line})
+			out.Args = append(out.Args, ArgInfo{Name: name, Description: a.about, Value: a.value, Location: dockerfile.LocationOf(a.ranges)})
 		}
 	}
-	slices.SortFunc(out.Args, func(a, b ArgInfo) int { return cmp.Or(a.Line-b.Line, cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(out.Args, func(a, b ArgInfo) int {
+		return cmp.Or(a.Location.First()-b.Location.First(), cmp.Compare(a.Name, b.Name))
+	})
 	return out
 }
 
 func needs(set map[string]needInfo) []Need {
 	var list []Need
 	for _, n := range set {
-		line, _ := dockerfile.Lines(n.ranges)
-		list = append(list, Need{n.name, n.required, line})
+		list = append(list, Need{n.name, n.required, dockerfile.LocationOf(n.ranges)})
 	}
-	slices.SortFunc(list, func(a, b Need) int { return cmp.Or(a.Line-b.Line, cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(list, func(a, b Need) int { return cmp.Or(a.Location.First()-b.Location.First(), cmp.Compare(a.Name, b.Name)) })
 	return list
 }

@@ -70,7 +70,7 @@ func (m *maker) fromImage(ctx context.Context, s *stage, name string, platform o
 	}
 	base, err := m.o.Resolve(ctx, name, platform)
 	if err != nil {
-		return dockerfile.Suggest(fmt.Errorf("%s: %w", s.baseName, err), s.baseName, m.stageNames())
+		return m.notFound(s, err)
 	}
 	img, err := imageOf(base.Config)
 	if err != nil {
@@ -90,6 +90,15 @@ func (m *maker) fromImage(ctx context.Context, s *stage, name string, platform o
 	s.fs, err = m.graph.add(&Step{Op: Base{Name: name, Digest: base.Digest, Chain: base.Chain, image: base}, Platform: platform,
 		Name: m.stepName(s, "FROM "+name), Stage: s.label, Ranges: s.src.Location})
 	return err
+}
+
+// notFound says that an image is not found. One word after --from was more likely meant as a stage.
+func (m *maker) notFound(s *stage, err error) error {
+	if !s.foreign || strings.ContainsAny(s.baseName, "/:@") {
+		return dockerfile.Suggest(fmt.Errorf("%s: %w", s.baseName, err), s.baseName, m.stageNames())
+	}
+	what := dockerfile.Suggest(fmt.Errorf("no stage is called %q", s.baseName), s.baseName, m.stageNames())
+	return fmt.Errorf("%w, and as the name of an image: %w", what, err)
 }
 
 // fromContext makes a stage of a named context: an image, or a tree of files. done says that the stage's instructions

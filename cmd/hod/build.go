@@ -23,42 +23,12 @@ func buildCommand() *cli.Command {
 		Name:      "build",
 		Usage:     "Build an image from a recipe (Dockerfile)",
 		ArgsUsage: "PATH|URL|-",
-		Flags: append(slices.Concat(buildRunFlags(), buildCacheFlags(), buildAttestFlags()), []cli.Flag{
-			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the recipe: a file, or - for standard input"},
-			&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name the image"},
-			&cli.StringSliceFlag{Name: "build-arg", Usage: "set an ARG; KEY alone takes it from the environment"},
-			&cli.StringSliceFlag{Name: "build-context", Usage: "`NAME=CONTEXT` for FROM and COPY --from: a folder, a git or http URL, or docker-image://IMAGE"},
-			&cli.StringFlag{Name: "target", Usage: "build this stage"},
-			&cli.StringSliceFlag{Name: "label", Usage: "set a label on the image"},
-			&cli.StringSliceFlag{Name: "platform", Usage: "build for os/architecture[/variant], with commas for several"},
-			&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`OUTPUT` is type=T[,dest=PATH], with T image, registry, oci, docker, local or tar; or a folder, or - for a tar"},
-			&cli.BoolFlag{Name: "push", Usage: "push the image to its names' registries"},
-			&cli.StringSliceFlag{Name: "annotation", Usage: "annotate the manifest, or with index: before the key the index"},
-			&cli.BoolFlag{Name: "load", Usage: "put the image into the store (the default)"},
-			&cli.BoolFlag{Name: "pull", Usage: "ask the registry for base images that are here already"},
-			&cli.BoolFlag{Name: "no-cache", Usage: "perform every step"},
-			&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "perform every step of these stages"},
-			&cli.BoolFlag{Name: "squash", Usage: "make one layer of those above the base image"},
-			&cli.BoolFlag{Name: "rebuild-check", Usage: "perform every step twice, and fail where they differ"},
-			&cli.StringFlag{Name: "on-failure", Usage: "shell: open one in the state that a failed RUN left"},
-			&cli.BoolFlag{Name: "explain", Usage: "say why each step that runs has to"},
-			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image's ID"},
-			plainHTTP(),
-			&cli.StringFlag{Name: "iidfile", Usage: "write the image's ID to a file"},
-			&cli.StringFlag{Name: "metadata-file", Usage: "write what was built to a JSON file"},
-			&cli.IntFlag{Name: "jobs", Usage: "steps at a time (0: one per processor)"},
-			&cli.StringFlag{Name: "timestamps", Usage: "source: keep the files' own times; SECONDS: another time for all"},
-			progressFlag(),
-			&cli.BoolFlag{Name: "check", Usage: "check the recipe and build nothing"},
-			&cli.StringFlag{Name: "call", Value: "build", Usage: "build, check, outline or targets; ,format=json"},
-			&cli.BoolFlag{Name: "rm", Hidden: true, Usage: "steps leave no containers"},
-			&cli.BoolFlag{Name: "force-rm", Hidden: true, Usage: "steps leave no containers"},
-			&cli.BoolFlag{Name: "compress", Hidden: true, Usage: "a context is sent nowhere"},
-			&cli.BoolFlag{Name: "plan", Usage: "print the steps and build nothing"},
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "print the plan in this `FORM`: text, json or dot"},
-		}...),
+		Flags:     buildFlags(),
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 1, 1); err != nil {
+				return err
+			}
+			if err := errors.Join(refuseDockers(c), setResources(c)); err != nil {
 				return err
 			}
 			if err := enterForBuild(c, c.Args().First()); err != nil {
@@ -98,6 +68,7 @@ func build(c *cli.Context, s *layers.Store) error {
 	if err := onFailure(c, v, &o); err != nil {
 		return err
 	}
+	o.Planned = enterForTriggers(c, v)
 	res, err := shownBuild(c, s, v, o)
 	if err != nil {
 		return err

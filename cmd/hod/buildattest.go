@@ -12,16 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// buildAttestFlags are the flags about statements that go with a result.
-func buildAttestFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "attest", Usage: "add a `STATEMENT` that goes with the result: type=provenance[,mode=min|max] or type=sbom,generator=IMAGE"},
-		&cli.StringFlag{Name: "provenance", Usage: "false, true or mode=min|max: shorthand for --attest type=provenance (default false)"},
-		&cli.StringFlag{Name: "sbom", Usage: "false, or generator=IMAGE: shorthand for --attest type=sbom (default false)"},
-	}
-}
-
-// buildAttest reads them. Nothing is said unless it is asked for.
+// buildAttest reads --attest, --provenance and --sbom. Nothing is said unless it is asked for.
 func buildAttest(c *cli.Context) (builder.Attest, error) {
 	var a builder.Attest
 	specs := c.StringSlice("attest")

@@ -18,14 +18,6 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// buildCacheFlags are the flags about caches that travel.
-func buildCacheFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "cache-from", Usage: "use the `CACHE` of IMAGE, type=registry,ref=IMAGE or type=local,src=FOLDER"},
-		&cli.StringSliceFlag{Name: "cache-to", Usage: "write a `CACHE` to type=registry,ref=IMAGE, type=local,dest=FOLDER or inline[,mode=min|max]"},
-	}
-}
-
 // cacheSpec is one --cache-from or --cache-to.
 type cacheSpec struct {
 	text, kind string

@@ -22,12 +22,15 @@ type call struct {
 func callOf(c *cli.Context) (call, error) {
 	name, attrs, _ := strings.Cut(c.String("call"), ",")
 	out := call{name: name, format: c.String("format")}
+	if strings.HasPrefix(name, "format=") { // --call format=json --check
+		name, attrs, out.name = "build", c.String("call"), "build"
+	}
 	switch attrs {
 	case "", "format=text":
 	case "format=json":
 		out.json = true
 	default:
-		return out, fmt.Errorf("--call attribute %q is not supported: use format=json", attrs)
+		return out, fmt.Errorf("--call attribute %q is not known: use format=json or format=text", attrs)
 	}
 	switch {
 	case c.Bool("check"):
@@ -54,7 +57,7 @@ func (k call) do(c *cli.Context, o builder.Options) error {
 		}
 		return k.print(w, list, func(tw io.Writer) {
 			fmt.Fprintln(tw, "TARGET\tDESCRIPTION")
-			for _, t := range list {
+			for _, t := range list.Targets {
 				name := t.Name
 				if t.Default {
 					name = strings.TrimSpace(name + " (default)")
@@ -96,12 +99,23 @@ func (k call) check(c *cli.Context, o builder.Options) error {
 		}
 	}
 	o.CheckAll = o.Target == ""
-	_, err := builder.MakePlan(c.Context, o)
+	p, err := builder.MakePlan(c.Context, o)
 	var broken *builder.RecipeError
-	if err != nil && (len(found) == 0 || !errors.As(err, &broken) || broken.Line > 0) {
+	isRecipe := errors.As(err, &broken)
+	if err != nil && !(isRecipe && (k.json || len(found) > 0 && broken.Line == 0)) {
 		return err
 	}
-	perr := k.print(c.App.Writer, found, func(tw io.Writer) {
+	report := checked{Warnings: []lintWarning{}}
+	for _, w := range found {
+		report.Warnings = append(report.Warnings, lintWarning{w.Rule, w.Description, w.URL, w.Message, builder.LinesAt(w.Line, w.Last)})
+	}
+	if p != nil {
+		report.Sources = []lintSource{{p.Recipe.Name, "Dockerfile", p.Recipe.Text()}}
+	}
+	if isRecipe && broken.Line > 0 {
+		report.Error = &lintError{broken.Error(), builder.LinesAt(broken.Line, broken.Last)}
+	}
+	perr := k.print(c.App.Writer, report, func(tw io.Writer) {
 		for _, w := range found {
 			fmt.Fprintf(tw, "WARNING: %s - %s\n%s\nline %d\n\n", w.Rule, w.URL, printable(w.Message), w.Line)
 		}
@@ -109,10 +123,36 @@ func (k call) check(c *cli.Context, o builder.Options) error {
 			fmt.Fprintln(tw, "Check complete, no warnings found.")
 		}
 	})
-	if perr != nil || len(found) == 0 {
+	if perr != nil || len(found) == 0 && report.Error == nil {
 		return perr
 	}
 	return exit(1)
+}
+
+// checked is the result of a check in BuildKit's JSON.
+type checked struct {
+	Warnings []lintWarning `json:"warnings"`
+	Sources  []lintSource  `json:"sources,omitempty"`
+	Error    *lintError    `json:"buildError,omitempty"`
+}
+
+type lintWarning struct {
+	Rule        string            `json:"ruleName"`
+	Description string            `json:"description,omitempty"`
+	URL         string            `json:"url,omitempty"`
+	Detail      string            `json:"detail,omitempty"`
+	Location    *builder.Location `json:"location,omitempty"`
+}
+
+type lintSource struct {
+	Filename string `json:"filename,omitempty"`
+	Language string `json:"language,omitempty"`
+	Data     []byte `json:"data,omitempty"`
+}
+
+type lintError struct {
+	Message  string            `json:"message"`
+	Location *builder.Location `json:"location,omitempty"`
 }
 
 // print writes JSON or a table.

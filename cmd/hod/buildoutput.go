@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,55 +30,82 @@ func buildOutputs(c *cli.Context, s *layers.Store, client *registry.Client, o *b
 		if err := r.read(spec); err != nil {
 			return err
 		}
-		o.Tags = append(o.Tags, r.names...)
 		o.Outputs = append(o.Outputs, r.Output)
 	}
-	if c.Bool("push") {
-		o.Outputs = append(o.Outputs, builder.Output{Type: "image", Push: true})
-	} else if c.Bool("load") && len(o.Outputs) > 0 {
-		o.Outputs = append(o.Outputs, builder.Output{Type: "image"})
-	}
-	for _, a := range c.StringSlice("annotation") {
+	pushOrLoad(c, o)
+	for _, text := range c.StringSlice("annotation") {
+		list, err := readAnnotation(text)
+		if err != nil {
+			return fmt.Errorf("--annotation %q: %w", text, err)
+		}
 		if len(o.Outputs) == 0 {
 			o.Outputs = []builder.Output{{Type: "image"}}
 		}
-		level, rest, ok := strings.Cut(a, ":")
-		if !ok || strings.Contains(level, "=") {
-			level, rest = "manifest", a
-		}
-		name, value, ok := strings.Cut(rest, "=")
-		if !ok || name == "" {
-			return fmt.Errorf("--annotation %q is not NAME=VALUE", a)
-		}
 		for i := range o.Outputs {
-			if err := annotate(&o.Outputs[i], level, name, value); err != nil {
-				return err
-			}
+			o.Outputs[i].Annotations = append(o.Outputs[i].Annotations, list...)
 		}
+	}
+	if c.String("iidfile") != "" && len(o.Outputs) > 0 && !slices.ContainsFunc(o.Outputs, makesImage) {
+		return errors.New("--iidfile needs an image: add -o type=image")
 	}
 	return nil
 }
 
-func annotate(out *builder.Output, level, name, value string) error {
-	set := &out.Form.Annotations
-	switch level {
-	case "manifest":
-	case "index":
-		set = &out.IndexAnnotations
-	default:
-		return fmt.Errorf("annotation level %q is not supported: use manifest or index", level)
+// makesImage says whether an output has an ID.
+func makesImage(out builder.Output) bool {
+	return out.Type == "image" || out.Type == "oci" || out.Type == "docker"
+}
+
+// pushOrLoad reads --push, which outputs to the store then do too, and --load.
+func pushOrLoad(c *cli.Context, o *builder.Options) {
+	isStore := func(out builder.Output) bool { return out.Type == "image" }
+	if has := slices.ContainsFunc(o.Outputs, isStore); !has && (c.Bool("push") || c.Bool("load") && len(o.Outputs) > 0) {
+		o.Outputs = append(o.Outputs, builder.Output{Type: "image"})
 	}
-	if *set == nil {
-		*set = map[string]string{}
+	for i := range o.Outputs {
+		if c.Bool("push") && isStore(o.Outputs[i]) {
+			o.Outputs[i].Push = true
+		}
 	}
-	(*set)[name] = value
-	return nil
+}
+
+// readAnnotation reads [LEVEL[,LEVEL...][[PLATFORM]]:]NAME=VALUE.
+func readAnnotation(text string) ([]builder.Annotation, error) {
+	name, value, ok := strings.Cut(text, "=")
+	where := builder.OnManifest
+	if level, rest, has := strings.Cut(name, ":"); has {
+		where, name = level, rest
+	}
+	if !ok || name == "" {
+		return nil, errors.New("it is not NAME=VALUE")
+	}
+	platform := ""
+	if levels, rest, has := strings.Cut(where, "["); has {
+		p, err := builder.ParsePlatform(strings.TrimSuffix(rest, "]"))
+		if err != nil {
+			return nil, err
+		}
+		where, platform = levels, builder.FormatPlatform(p)
+	}
+	var list []builder.Annotation
+	for level := range strings.SplitSeq(where, ",") {
+		switch level {
+		case builder.OnManifest, builder.OnManifestDescriptor:
+		case builder.OnIndex, builder.OnIndexDescriptor:
+			if platform != "" {
+				return nil, fmt.Errorf("level %s is of all platforms", level)
+			}
+		default:
+			return nil, fmt.Errorf("level %q is not known: use manifest, index, manifest-descriptor or index-descriptor", level)
+		}
+		list = append(list, builder.Annotation{Level: level, Platform: platform, Name: name, Value: value})
+	}
+	return list, nil
 }
 
 // outputReader reads one --output.
 type outputReader struct {
 	builder.Output
-	names              []string
 	tar                string
 	compression, level string
 }
@@ -109,14 +138,7 @@ func (r *outputReader) read(spec string) error {
 // attribute sets one attribute. Those that ask for what hod does anyway are taken, the opposite is refused.
 func (r *outputReader) attribute(key, value string) error {
 	if rest, ok := strings.CutPrefix(key, "annotation"); ok {
-		level, name, ok := strings.Cut(rest, ".")
-		if !ok {
-			return fmt.Errorf("annotation %q has no name", key)
-		}
-		if level = strings.TrimPrefix(level, "-"); level == "" {
-			level = "manifest"
-		}
-		return annotate(&r.Output, level, name, value)
+		return r.annotation(rest, value)
 	}
 	switch key {
 	case "type":
@@ -124,13 +146,15 @@ func (r *outputReader) attribute(key, value string) error {
 	case "dest":
 		r.Dest = value
 	case "name":
-		r.names = strings.Split(value, ",")
+		r.Names = strings.Split(value, ",")
 	case "tar":
 		r.tar = value
 	case "compression":
 		r.compression = value
 	case "compression-level":
 		r.level = value
+	case "dangling-name-prefix", "unpack-platforms", "attestation-prefix":
+		return fmt.Errorf("attribute %q is not supported: give the image a name with -t", key)
 	case "source-date-epoch":
 		if value != "" {
 			return fmt.Errorf("source-date-epoch is not set per output: use --build-arg SOURCE_DATE_EPOCH=%s", value)
@@ -139,6 +163,21 @@ func (r *outputReader) attribute(key, value string) error {
 		return r.flag(key, value)
 	}
 	return nil
+}
+
+// annotation reads annotation[-LEVEL][[PLATFORM]].NAME.
+func (r *outputReader) annotation(key, value string) error {
+	where, name, ok := strings.Cut(key, ".")
+	if !ok {
+		return fmt.Errorf("annotation%s has no name", key)
+	}
+	where = strings.TrimPrefix(where, "-")
+	if where == "" || strings.HasPrefix(where, "[") {
+		where = builder.OnManifest + where
+	}
+	list, err := readAnnotation(where + ":" + name + "=" + value)
+	r.Annotations = append(r.Annotations, list...)
+	return err
 }
 
 // flag sets an attribute that is true or false.
@@ -152,6 +191,18 @@ func (r *outputReader) flag(key, value string) error {
 		r.Split = &on
 	case "push":
 		r.Push = on
+	case "push-by-digest":
+		r.ByDigest = on
+	case "name-canonical":
+		r.Canonical = on
+	case "registry.insecure":
+		if on {
+			return errors.New("registry.insecure is not set per output: use --plain-http HOST, or give its certificate in certs.d/HOST/hosts.toml")
+		}
+	case "oci-artifact":
+		if !on {
+			return errors.New("oci-artifact=false: statements are always OCI artifacts")
+		}
 	case "oci-mediatypes":
 		r.Form.Docker = !on
 	case "force-compression":

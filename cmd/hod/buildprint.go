@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/cmd/hod/progress"
@@ -54,10 +55,11 @@ func printBuild(c *cli.Context, res *builder.Result) error {
 		}
 	}
 	if file := c.String("iidfile"); file != "" {
-		if len(res.Images) != 1 {
-			return fmt.Errorf("--iidfile needs one image, there are %d", len(res.Images))
+		id := res.Images[0].ID
+		if len(res.Images) > 1 { // one file, one word: the index of all
+			id = res.Top.Digest
 		}
-		if err := lockfile.AtomicWrite(file, []byte(res.Images[0].ID), 0o644, false); err != nil {
+		if err := lockfile.AtomicWrite(file, []byte(id), 0o644, false); err != nil {
 			return err
 		}
 	}
@@ -65,19 +67,24 @@ func printBuild(c *cli.Context, res *builder.Result) error {
 	if file == "" {
 		return nil
 	}
-	meta := map[string]any{}
-	for _, img := range res.Images {
-		meta["containerimage.config.digest"] = img.ID
-		if img.Manifest != nil {
-			meta["containerimage.digest"] = img.Manifest.Digest
-		}
-		if len(img.Names) > 0 {
-			meta["image.name"] = img.Names[0]
-		}
-	}
-	raw, err := json.MarshalIndent(meta, "", "  ")
+	raw, err := json.MarshalIndent(metadata(res), "", "  ")
 	if err != nil {
 		return err
 	}
 	return lockfile.AtomicWrite(file, append(raw, '\n'), os.FileMode(0o644), false)
+}
+
+// metadata is what --metadata-file says, by Docker's names.
+func metadata(res *builder.Result) map[string]any {
+	meta := map[string]any{}
+	if len(res.Images) == 1 {
+		meta["containerimage.config.digest"] = res.Images[0].ID
+	}
+	if len(res.Images) > 0 && len(res.Images[0].Names) > 0 {
+		meta["image.name"] = strings.Join(res.Images[0].Names, ",")
+	}
+	if top := res.Top; top != nil {
+		meta["containerimage.digest"], meta["containerimage.descriptor"] = top.Digest, top
+	}
+	return meta
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -12,24 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// buildRunFlags are the flags of build that RUN steps see.
-func buildRunFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "hostname", Usage: "name of the machine in RUN steps (default buildkitsandbox)"},
-		&cli.StringSliceFlag{Name: "secret", Usage: "`SECRET` is id=NAME[,src=FILE|,env=VARIABLE], for RUN --mount=type=secret"},
-		&cli.StringSliceFlag{Name: "ssh", Usage: "`AGENT` is default, or NAME[=SOCKET], for RUN --mount=type=ssh"},
-		&cli.StringFlag{Name: "network", Usage: "default, none or host, for RUN steps that do not say"},
-		&cli.StringSliceFlag{Name: "allow", Usage: "network.host or security.insecure, for recipes that ask for it"},
-		&cli.StringSliceFlag{Name: "add-host", Usage: "add a line to /etc/hosts in RUN steps"},
-		&cli.StringSliceFlag{Name: "ulimit", Usage: "limit a resource of RUN steps: NAME=SOFT[:HARD]"},
-		&cli.StringFlag{Name: "shm-size", Usage: "size of /dev/shm in RUN steps"},
-		&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "most memory of a RUN step, such as 512m or 2g"},
-		&cli.Float64Flag{Name: "cpus", Usage: "how many processors a RUN step may use, such as 1.5"},
-		&cli.StringFlag{Name: "cgroup-parent", Usage: "put the control groups of RUN steps below this"},
-	}
-}
-
-// buildRunOptions reads them.
+// buildRunOptions reads the flags about what RUN steps see.
 func buildRunOptions(c *cli.Context) (builder.RunOptions, error) {
 	o := builder.RunOptions{Network: c.String("network"), CgroupParent: c.String("cgroup-parent"),
 		Secrets: map[string][]byte{}, SSH: map[string]string{}}
@@ -46,19 +30,10 @@ func buildRunOptions(c *cli.Context) (builder.RunOptions, error) {
 	if o.Network == "host" { // who gives the flag allows it
 		o.AllowHost = true
 	}
-	var err error
-	if v := c.String("shm-size"); v != "" {
-		if o.ShmSize, err = runner.ParseBytes(v); err != nil {
-			return o, fmt.Errorf("--shm-size: %w", err)
-		}
-	}
-	if v := c.String("memory"); v != "" {
-		if o.Limits.Memory, err = runner.ParseBytes(v); err != nil {
-			return o, fmt.Errorf("--memory: %w", err)
-		}
-	}
-	o.Limits.NanoCPUs = int64(c.Float64("cpus") * 1e9)
-	return o, nil
+	var limits runner.ContainerOptions // whose flags these are, too
+	err := errors.Join(resourceOptions(c, &limits), memoryOptions(c, &limits))
+	o.ShmSize, o.Limits = limits.ShmSize, limits.Resources
+	return o, err
 }
 
 const maxSecret = 500 << 10

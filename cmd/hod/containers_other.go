@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 
+	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
 	"github.com/urfave/cli/v2"
@@ -31,3 +32,5 @@ func enterForBuild(*cli.Context, string) error { return nil }
 func pruneContainers(*cli.Context, *layers.Store) error { return nil }
 
 func pruneVolumes(*cli.Context, *layers.Store) error { return nil }
+
+func enterForTriggers(*cli.Context, *progress.View) func(bool) error { return nil }

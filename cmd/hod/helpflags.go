@@ -15,14 +15,14 @@ CONTAINER volumes-from
 CPUS cpuset-cpus
 DEVICE device
 DURATION health-interval health-timeout health-start-period health-start-interval gc-interval gc-grace
-FILE file iidfile metadata-file cidfile env-file label-file output input htpasswd access tls-cert tls-key pid-file log process
+FILE policy file iidfile metadata-file cidfile env-file label-file output input htpasswd access tls-cert tls-key pid-file log process
 FOLDER root bundle cwd workdir
 GROUP group-add
 HOST plain-http host
 HOST:PORT addr metrics
 ID secret ssh
 IMAGE cache-from
-KEY=VALUE env label annotation build-arg filter sysctl log-opt attest cache-to build-context
+KEY=VALUE env label annotation build-arg filter sysctl log-opt attest cache-to build-context resource
 KEYS detach-keys
 KIND on-failure type call compression progress
 LEVEL compression-level
@@ -31,7 +31,7 @@ LIMIT ulimit
 MICROSECONDS cpu-rt-period cpu-rt-runtime cpu-period cpu-quota
 MODE userns pid ipc uts cgroupns network provenance sbom allow
 MOUNT mount volume tmpfs
-NAME name hostname domainname target tag log-driver author username user runtime dns-option driver volume-driver isolation network-alias link
+NAME builder name hostname domainname target tag log-driver author username user runtime dns-option driver volume-driver isolation network-alias link
 NODES cpuset-mems
 NUMBER health-retries jobs last preserve-fds
 OPTION security-opt opt storage-opt gpus
@@ -90,7 +90,7 @@ var layout = map[string][]struct{ title, names string }{
 		{"The image", "tag label annotation squash timestamps iidfile metadata-file quiet"},
 		{"Where it goes", "output load push plain-http"},
 		{"Cache", "no-cache no-cache-filter cache-from cache-to"},
-		{"RUN steps", "secret ssh hostname memory cpus shm-size ulimit cgroup-parent jobs"},
+		{"RUN steps", "secret ssh hostname memory memory-swap cpus cpu-shares cpu-period cpu-quota cpuset-cpus cpuset-mems resource shm-size ulimit cgroup-parent jobs"},
 		{"Statements beside the image", "provenance sbom attest"},
 		{"To look and to ask why", "progress explain plan format check call on-failure rebuild-check"},
 	},

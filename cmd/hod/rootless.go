@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner"
@@ -144,6 +145,22 @@ func enterForBuild(c *cli.Context, folder string) error {
 		return err
 	}
 	return nil // a build that runs nothing needs none
+}
+
+// enterForTriggers goes on inside of a namespace where a RUN was found that the
+// recipe itself does not mention: it is an ONBUILD of the base.
+func enterForTriggers(c *cli.Context, v *progress.View) func(bool) error {
+	return func(runs bool) error {
+		if !runs || !mayEnter() {
+			return nil
+		}
+		v.Close()
+		var refused *userns.RefusedError
+		if err := enterFor(c, true, true, ""); !errors.As(err, &refused) {
+			return err
+		}
+		return nil
+	}
 }
 
 // mentionsRun says whether a recipe may have a RUN. It errs on one side only: a
