@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,8 +19,7 @@ import (
 // takers are the ways in which a layer comes into a store from a stranger's file.
 var takers = map[string]func(t *testing.T, s *Store, layer []byte) error{
 	"import": func(t *testing.T, s *Store, layer []byte) error {
-		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(zipped(layer))), nil }
-		_, err := s.IngestFile(context.Background(), open, digest.FromBytes(layer))
+		_, err := s.IngestStream(context.Background(), bytes.NewReader(zipped(layer)), digest.FromBytes(layer))
 		return err
 	},
 	"load of an OCI layout": func(t *testing.T, s *Store, layer []byte) error {

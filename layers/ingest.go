@@ -115,9 +115,11 @@ func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descript
 	if want != "" && got != want {
 		return LayerInfo{}, fmt.Errorf("its tar is not the one that the image names: %w", &DigestError{Want: want, Got: got})
 	}
-	if _, err := blob.Commit(ctx); err != nil {
+	stored, err := blob.Commit(ctx)
+	if err != nil {
 		return LayerInfo{}, err
 	}
+	desc.Digest, desc.Size = stored.Digest, stored.Size
 	form := formRecord{Descriptor: plain(desc)}
 	if err := u.commit(got, tar.n, form); err != nil {
 		return LayerInfo{}, err

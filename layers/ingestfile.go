@@ -6,47 +6,44 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/hodbuild/hod/layers/compress"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// IngestFile takes a layer whose compressed digest nobody told: open is called
-// twice, to hash the bytes and to unpack them. wantDiffID may be empty.
-func (s *Store) IngestFile(ctx context.Context, open func() (io.ReadCloser, error), wantDiffID digest.Digest) (LayerInfo, error) {
-	desc, err := describe(ctx, open)
+// IngestStream takes a layer whose compressed digest nobody told, in one pass over
+// r. wantDiffID may be empty. A tar in a compression that layers do not have (bzip2,
+// xz) is kept as a plain tar.
+func (s *Store) IngestStream(ctx context.Context, r io.Reader, wantDiffID digest.Digest) (LayerInfo, error) {
+	blob, err := s.CreateBlob(BlobOptions{})
 	if err != nil {
 		return LayerInfo{}, fmt.Errorf("ingest layer: %w", err)
 	}
-	r, err := open()
+	defer blob.Close()
+	in, mediaType, err := asLayer(&contextReader{ctx, r})
 	if err != nil {
 		return LayerInfo{}, fmt.Errorf("ingest layer: %w", err)
 	}
-	defer r.Close()
-	return s.IngestBlob(ctx, desc, r, wantDiffID, IngestOptions{})
+	defer in.Close()
+	info, err := s.ingest(ctx, blob, ocispec.Descriptor{MediaType: mediaType}, in, wantDiffID, IngestOptions{})
+	if err != nil {
+		return LayerInfo{}, fmt.Errorf("ingest layer: %w", err)
+	}
+	return info, nil
 }
 
-// describe makes the descriptor of a layer from its bytes.
-func describe(ctx context.Context, open func() (io.ReadCloser, error)) (ocispec.Descriptor, error) {
-	r, err := open()
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	defer r.Close()
-	in := bufio.NewReaderSize(&contextReader{ctx, r}, 256<<10)
-	magic, err := in.Peek(4)
+// asLayer tells the media type of a layer from how it begins.
+func asLayer(r io.Reader) (io.ReadCloser, string, error) {
+	in := bufio.NewReaderSize(r, 256<<10)
+	head, err := in.Peek(6)
 	if err != nil && err != io.EOF {
-		return ocispec.Descriptor{}, err
+		return nil, "", err
 	}
-	h := digest.Canonical.Hash()
-	n, err := io.Copy(h, in)
-	mediaType := ocispec.MediaTypeImageLayer
-	switch string(magic) {
-	case "\x1f\x8b\x08\x00", "\x1f\x8b\x08\x08", "\x1f\x8b\x08\x04":
-		mediaType = ocispec.MediaTypeImageLayerGzip
-	case "\x28\xb5\x2f\xfd":
-		mediaType = ocispec.MediaTypeImageLayerZstd
-	case "BZh9", "\xfd7zX":
-		return ocispec.Descriptor{}, fmt.Errorf("a layer is a tar, plain or compressed by gzip or zstd")
+	alg := compress.Detect(head)
+	if alg == compress.Bzip2 || alg == compress.Xz {
+		z, _, err := compress.NewReader(in)
+		return z, ocispec.MediaTypeImageLayer, err
 	}
-	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.NewDigest(digest.Canonical, h), Size: n}, err
+	mediaType, err := compress.Spec{Algorithm: alg}.MediaType(false)
+	return io.NopCloser(in), mediaType, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"runtime"
 	"slices"
@@ -229,10 +228,11 @@ func (l *loader) dockerLayer(ctx context.Context, name string, diffID digest.Dig
 	if _, err := l.s.Layer(diffID); err == nil {
 		return nil
 	}
-	open := func() (io.ReadCloser, error) {
-		r, _, err := l.src.File(name)
-		return r, err
+	r, _, err := l.src.File(name)
+	if err != nil {
+		return err
 	}
-	_, err := l.s.IngestFile(ctx, open, diffID)
+	defer r.Close()
+	_, err = l.s.IngestStream(ctx, r, diffID)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/hodbuild/hod/layers/archive"
@@ -109,4 +110,71 @@ func testLoadStore(t *testing.T) *Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// nested is an archive of an index in an index, and so on, each naming the next one often.
+func nested(t *testing.T, depth, often int) *archive.Source {
+	t.Helper()
+	var out bytes.Buffer
+	sink := archive.NewTar(&out)
+	put := func(mediaType string, raw []byte) ocispec.Descriptor {
+		d := descOf(mediaType, raw)
+		if err := sink.Put(d, bytes.NewReader(raw)); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	encode := func(v any) []byte {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	layer := emptyTarOf(t)
+	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: put(ocispec.MediaTypeImageConfig, configOf(t, layer)), Layers: []ocispec.Descriptor{put(ocispec.MediaTypeImageLayer, layer)}}
+	m.SchemaVersion = 2
+	top := put(m.MediaType, encode(m))
+	for range depth {
+		x := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: slices.Repeat([]ocispec.Descriptor{top}, often)}
+		x.SchemaVersion = 2
+		top = put(x.MediaType, encode(x))
+	}
+	sink.Add(top, archive.Name{Full: "docker.io/library/deep:v1", Ref: "deep:v1"})
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+	src, err := archive.Read(&out, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { src.Close() })
+	return src
+}
+
+func emptyTarOf(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Indexes that lie too deep in each other are refused; those that name the next one a thousand times cost no more than
+// those that name it once (U23).
+func TestLoadOfDeepIndexes(t *testing.T) {
+	for _, c := range []struct {
+		depth, often int
+		refuse       bool
+	}{{1, 1, false}, {maxDepth - 1, 1000, false}, {maxDepth + 1, 1, true}, {200, 2, true}} {
+		s := testLoadStore(t)
+		_, err := s.Load(context.Background(), nested(t, c.depth, c.often))
+		if (err != nil) != c.refuse {
+			t.Errorf("%d deep, %d times each: %v", c.depth, c.often, err)
+		}
+		if refs, rerr := s.References(context.Background()); rerr != nil || (len(refs) > 0) == c.refuse {
+			t.Errorf("%d deep: references %v, %v", c.depth, refs, rerr)
+		}
+	}
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,14 +36,9 @@ func importFiles(c *cli.Context) error {
 		return err
 	}
 	return withStore(c, func(s *layers.Store) error {
-		open, done, err := reopenable(c.Args().First(), c.App.Reader)
+		layer, err := importLayer(c, s, c.Args().First())
 		if err != nil {
 			return err
-		}
-		defer done()
-		layer, err := s.IngestFile(c.Context, open, "")
-		if err != nil {
-			return withHint(err, "hod import takes a tar of files, plain or compressed by gzip or zstd")
 		}
 		img, err := imported(c, layer.DiffID)
 		if err != nil {
@@ -65,33 +62,27 @@ func importFiles(c *cli.Context) error {
 	})
 }
 
-// reopenable gives a file that can be read twice; what comes only once, as
-// standard input and pipes do, is put aside.
-func reopenable(name string, stdin io.Reader) (open func() (io.ReadCloser, error), done func(), err error) {
+// importLayer reads a file, a pipe or standard input once, to its end.
+func importLayer(c *cli.Context, s *layers.Store, name string) (layers.LayerInfo, error) {
+	var in io.Reader = c.App.Reader
 	if name != "-" {
-		if st, err := os.Stat(name); err != nil || st.Mode().IsRegular() {
-			return func() (io.ReadCloser, error) { return os.Open(name) }, func() {}, err
-		}
-		pipe, err := os.Open(name)
+		f, err := os.Open(name)
 		if err != nil {
-			return nil, nil, err
+			return layers.LayerInfo{}, fmt.Errorf("import: %w", err)
 		}
-		defer pipe.Close()
-		stdin = pipe
+		defer f.Close()
+		if st, err := f.Stat(); err == nil && st.IsDir() {
+			return layers.LayerInfo{}, withHint(fmt.Errorf("import %q: it is a folder", name), "tar -C FOLDER -c . | hod import - NAME makes an image of it")
+		}
+		in = f
 	}
-	f, err := os.CreateTemp("", "hod-import-")
-	if err != nil {
-		return nil, nil, err
+	layer, err := s.IngestStream(c.Context, in, "")
+	if errors.Is(err, tar.ErrHeader) {
+		err = withHint(fmt.Errorf("import %q: it is no tar: %w", name, err), "hod import takes a tar of files, plain or compressed by gzip, zstd, bzip2 or xz; hod load takes what save wrote")
+	} else if err != nil {
+		err = fmt.Errorf("import %q: %w", name, err)
 	}
-	os.Remove(f.Name())
-	size, err := io.Copy(f, stdin)
-	if err != nil {
-		f.Close()
-		return nil, nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	return func() (io.ReadCloser, error) {
-		return io.NopCloser(io.NewSectionReader(f, 0, size)), nil
-	}, func() { f.Close() }, nil
+	return layer, err
 }
 
 // importedAt is the time of imported images: the same files are the same image.

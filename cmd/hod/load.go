@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -26,8 +27,11 @@ func load(c *cli.Context) error {
 		return err
 	}
 	src, err := openArchive(c.String("input"), c.App.Reader)
-	if err != nil {
+	if errors.Is(err, archive.ErrFormat) {
 		return withHint(err, "hod load takes what docker, podman, skopeo or hod save; hod import takes a tar of files")
+	}
+	if err != nil {
+		return err
 	}
 	defer src.Close()
 	return withStore(c, func(s *layers.Store) error {

@@ -66,16 +66,20 @@ func scan(f *os.File) (*packed, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
+	size := int64(-1) // unknown of devices
+	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
+		size = st.Size()
+	}
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return p, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read archive: %w", err)
+			return nil, fmt.Errorf("after file %d: %w", len(p.members)+len(p.links), err)
 		}
 		if len(p.members)+len(p.links) >= maxFiles {
-			return nil, fmt.Errorf("read archive: more than %d files", maxFiles)
+			return nil, fmt.Errorf("more than %d files", maxFiles)
 		}
 		name := path.Clean(h.Name)
 		if !fs.ValidPath(name) {
@@ -84,6 +88,9 @@ func scan(f *os.File) (*packed, error) {
 		at, err := f.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return nil, err
+		}
+		if size >= 0 && at+h.Size > size {
+			return nil, fmt.Errorf("%q is cut off: %w", name, io.ErrUnexpectedEOF)
 		}
 		switch h.Typeflag {
 		case tar.TypeReg:

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -65,13 +66,19 @@ func Open(name string) (*Source, error) {
 // compressed is written into an unnamed temporary file first. name is for errors.
 func Read(r io.Reader, name string) (*Source, error) {
 	f, err := spool(r)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("it is cut off: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read archive %q: %w", name, err)
 	}
 	p, err := scan(f)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: %q", err, name)
+		if errors.Is(err, tar.ErrHeader) {
+			err = fmt.Errorf("%w: %w", ErrFormat, err)
+		}
+		return nil, fmt.Errorf("read archive %q: %w", name, err)
 	}
 	return newSource(p, name)
 }
@@ -119,7 +126,7 @@ func newSource(f files, name string) (*Source, error) {
 	s := &Source{files: f}
 	err := s.list()
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %w", ErrFormat, err)
+		err = fmt.Errorf("%w: it has no index.json or manifest.json", ErrFormat)
 	}
 	if err != nil {
 		f.Close()

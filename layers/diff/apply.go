@@ -31,6 +31,7 @@ type Limits struct {
 	Size    int64 // of all contents, default 1 TiB
 	Path    int   // bytes in a path, default 4096
 	Sparse  int64 // of one sparse file, whose content costs the archive nothing; default 16 GiB
+	Behind  int64 // bytes that lie behind the archive's end, where some writers pad; default 64 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -45,6 +46,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Sparse == 0 {
 		l.Sparse = 16 << 30
+	}
+	if l.Behind == 0 {
+		l.Behind = 64 << 20
 	}
 	return l
 }
@@ -130,7 +134,7 @@ func (a *applier) run() error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("read layer tar after entry %d: %w", a.entries, err)
+			return fmt.Errorf("read layer tar after entry %d: %w", a.entries, cutOff(err))
 		}
 		if a.entries++; a.entries > a.o.Limits.Entries {
 			return fmt.Errorf("read layer tar: more than %d entries", a.o.Limits.Entries)
@@ -139,8 +143,12 @@ func (a *applier) run() error {
 			return fmt.Errorf("unpack %q: %w", clip(h.Name), err)
 		}
 	}
-	if _, err := io.Copy(io.Discard, a.src); err != nil {
-		return fmt.Errorf("read layer to its end: %w", err)
+	_, err := io.CopyN(io.Discard, a.src, a.o.Limits.Behind+1)
+	if err == nil {
+		return fmt.Errorf("read layer to its end: more than %d bytes lie behind the end of the archive", a.o.Limits.Behind)
+	}
+	if err != io.EOF {
+		return fmt.Errorf("read layer to its end: %w", cutOff(err))
 	}
 	if err := a.finishMarks(); err != nil {
 		return err
@@ -149,6 +157,14 @@ func (a *applier) run() error {
 		return nil
 	}
 	return a.out.finish()
+}
+
+// cutOff says in words what the error of a stream that ends too early is.
+func cutOff(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the archive is cut off: %w", err)
+	}
+	return err
 }
 
 func clip(name string) string {
