@@ -10,9 +10,12 @@ import (
 
 func dfCommand() *cli.Command {
 	return &cli.Command{
-		Name:   "df",
-		Usage:  "Show what the store takes on disk, as du counts it",
-		Flags:  []cli.Flag{&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"}},
+		Name:  "df",
+		Usage: "Show what the store takes on disk, as du counts it",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "each image with what it shares with others and what would go with it"},
+		},
 		Action: df,
 	}
 }
@@ -22,6 +25,9 @@ func df(c *cli.Context) error {
 		return err
 	}
 	return withStore(c, func(s *layers.Store) error {
+		if c.Bool("verbose") {
+			return dfImages(c, s)
+		}
 		u, err := s.Usage(c.Context)
 		if err != nil {
 			return err
@@ -35,6 +41,19 @@ func df(c *cli.Context) error {
 			"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE", "Bytes": "BYTES",
 		}, rows)
 	})
+}
+
+// dfImages is the verbose form. Sizes are those of the layers' files, as hod images has them.
+func dfImages(c *cli.Context, s *layers.Store) error {
+	list, err := listImages(c.Context, s)
+	if err != nil {
+		return err
+	}
+	rows := make([]row, len(list))
+	for i, l := range list {
+		rows[i] = l.row(false)
+	}
+	return printRows(c.App.Writer, c.String("format"), "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}", imageHeads, rows)
 }
 
 func usageRow(kind string, k layers.KindUsage) row {

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hodbuild/hod/layers"
@@ -22,7 +20,7 @@ func imagesCommand() *cli.Command {
 		ArgsUsage: "[NAME]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
-			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these: reference=PATTERN, dangling=BOOL"},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "list only these: reference=PATTERN, dangling=BOOL, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME"},
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "accepted as Docker has it: hod hides no image"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only IDs"},
 			&cli.BoolFlag{Name: "digests", Usage: "show the digests of manifests"},
@@ -36,11 +34,11 @@ func images(c *cli.Context) error {
 	if err := arguments(c, 0, 1); err != nil {
 		return err
 	}
-	keep, err := imageFilter(c.StringSlice("filter"), c.Args().First())
-	if err != nil {
-		return err
-	}
 	return withStore(c, func(s *layers.Store) error {
+		keep, err := imageFilter(s, c.StringSlice("filter"), c.Args().First())
+		if err != nil {
+			return err
+		}
 		found, err := listImages(c.Context, s)
 		if err != nil {
 			return err
@@ -53,6 +51,12 @@ func images(c *cli.Context) error {
 	})
 }
 
+// imageHeads are the columns that tables of images can have.
+var imageHeads = row{
+	"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
+	"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
+}
+
 func printImages(c *cli.Context, rows []row) error {
 	format, usual := c.String("format"), "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 	switch {
@@ -62,10 +66,7 @@ func printImages(c *cli.Context, rows []row) error {
 	case c.Bool("digests"):
 		usual = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 	}
-	return printRows(c.App.Writer, format, usual, row{
-		"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
-		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
-	}, rows)
+	return printRows(c.App.Writer, format, usual, imageHeads, rows)
 }
 
 // listed is one line of hod images: an image under one of its names, or none.
@@ -73,6 +74,8 @@ type listed struct {
 	name  *layers.Name // nil: it has no name
 	image *layers.Image
 	size  int64
+	// shared is what other images have too; the rest goes with this one.
+	shared int64
 }
 
 // listImages gives every name with the image that it means on this machine,
@@ -108,15 +111,49 @@ func listImages(ctx context.Context, s *layers.Store) ([]listed, error) {
 			list = append(list, listed{image: i})
 		}
 	}
-	for i := range list {
-		if list[i].size, err = imageSize(s, list[i].image); err != nil {
-			return nil, err
-		}
+	if err := measure(s, list); err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(list, func(a, b listed) int {
 		return cmp.Or(b.image.Built.Compare(a.image.Built), cmp.Compare(a.image.ID, b.image.ID))
 	})
 	return list, nil
+}
+
+// measure gives each image its size, and what of it other images have too.
+func measure(s *layers.Store, list []listed) error {
+	seen, users, sizes := map[digest.Digest]bool{}, map[digest.Digest]int{}, map[digest.Digest]int64{}
+	for _, l := range list {
+		if seen[l.image.ID] {
+			continue
+		}
+		seen[l.image.ID] = true
+		for d := range digestSet(l.image.Chain) {
+			users[d]++
+			info, err := s.Layer(d)
+			if err != nil {
+				return fmt.Errorf("image %s: %w", l.image.ID, err)
+			}
+			sizes[d] = info.Size
+		}
+	}
+	for i := range list {
+		for _, d := range list[i].image.Chain {
+			list[i].size += sizes[d]
+			if users[d] > 1 {
+				list[i].shared += sizes[d]
+			}
+		}
+	}
+	return nil
+}
+
+func digestSet(list []digest.Digest) map[digest.Digest]bool {
+	set := map[digest.Digest]bool{}
+	for _, d := range list {
+		set[d] = true
+	}
+	return set
 }
 
 // imageSize is the sum of an image's layers as tars.
@@ -134,8 +171,8 @@ func imageSize(s *layers.Store, img *layers.Image) (sum int64, err error) {
 func (l listed) row(whole bool) row {
 	r := row{
 		"Repository": "<none>", "Tag": "<none>", "Digest": "<none>", "ID": imageID(l.image, whole),
-		"CreatedSince": humanAge(time.Now(), l.image.Built), "CreatedAt": l.image.Built.Format(time.RFC3339),
-		"Size": humanSize(l.size),
+		"CreatedSince": humanAge(time.Now(), l.image.Built), "CreatedAt": l.image.Built.Format("2006-01-02 15:04:05 -0700 MST"),
+		"Size": humanSize(l.size), "SharedSize": humanSize(l.shared), "UniqueSize": humanSize(l.size - l.shared), "Containers": "N/A",
 	}
 	if l.image.Manifest != nil {
 		r["Digest"] = l.image.Manifest.Digest.String()
@@ -147,44 +184,4 @@ func (l listed) row(whole bool) row {
 		}
 	}
 	return r
-}
-
-// imageFilter makes one test of the filters and of the name behind the verb.
-func imageFilter(filters []string, pattern string) (func(listed) bool, error) {
-	var tests []func(listed) bool
-	if pattern != "" {
-		filters = append(filters, "reference="+pattern)
-	}
-	for _, f := range filters {
-		key, value, _ := strings.Cut(f, "=")
-		switch {
-		case key == "reference" && value != "":
-			if _, err := path.Match(value, ""); err != nil {
-				return nil, fmt.Errorf("filter %q: %w", f, err)
-			}
-			tests = append(tests, func(l listed) bool { return named(l, value) })
-		case f == "dangling=true", f == "dangling=1":
-			tests = append(tests, func(l listed) bool { return l.name == nil })
-		case f == "dangling=false", f == "dangling=0":
-			tests = append(tests, func(l listed) bool { return l.name != nil })
-		default:
-			return nil, withHint(fmt.Errorf("filter %q is unknown", f), "there are reference=PATTERN and dangling=true|false")
-		}
-	}
-	return func(l listed) bool {
-		return !slices.ContainsFunc(tests, func(t func(listed) bool) bool { return !t(l) })
-	}, nil
-}
-
-// named tells whether a pattern fits an image's name, with or without its tag.
-func named(l listed, pattern string) bool {
-	if l.name == nil {
-		return false
-	}
-	for _, n := range []string{l.name.Familiar(), l.name.FamiliarRepository(), l.name.String()} {
-		if ok, err := path.Match(pattern, n); ok && err == nil {
-			return true
-		}
-	}
-	return false
 }

@@ -88,9 +88,12 @@ func printInspected(c *cli.Context, found []any) error {
 // as it is there, fields that we do not know too.
 func inspectImage(ctx context.Context, s *layers.Store, img *layers.Image) (map[string]any, error) {
 	var config struct {
-		Created *time.Time     `json:"created"`
-		Author  string         `json:"author"`
-		Config  map[string]any `json:"config"`
+		Created *time.Time `json:"created"`
+		Author  string     `json:"author"`
+		History []struct {
+			Comment string `json:"comment"`
+		} `json:"history"`
+		Config map[string]any `json:"config"`
 	}
 	if err := json.Unmarshal(img.Config, &config); err != nil {
 		return nil, fmt.Errorf("read config of %s: %w", img.ID, err)
@@ -116,12 +119,15 @@ func inspectImage(ctx context.Context, s *layers.Store, img *layers.Image) (map[
 			digests = append(digests, n.FamiliarRepository()+"@"+img.Manifest.Digest.String())
 		}
 	}
-	created := ""
+	created, comment := "", ""
+	if n := len(config.History); n > 0 {
+		comment = config.History[n-1].Comment
+	}
 	if config.Created != nil {
 		created = config.Created.Format(time.RFC3339Nano)
 	}
 	return map[string]any{
-		"Id": img.ID, "RepoTags": tags, "RepoDigests": digests, "Created": created, "Author": config.Author,
+		"Id": img.ID, "RepoTags": tags, "RepoDigests": digests, "Created": created, "Author": config.Author, "Comment": comment,
 		"Architecture": img.Platform.Architecture, "Variant": img.Platform.Variant, "Os": img.Platform.OS,
 		"Config": config.Config, "Size": size, "RootFS": map[string]any{"Type": "layers", "Layers": img.Chain},
 		"Metadata": map[string]any{"LastTagTime": img.Built},

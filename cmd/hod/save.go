@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -81,6 +82,9 @@ func toFile(c *cli.Context, name string, write func(io.Writer) error) (err error
 		return write(f)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".hod-save-")
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write archive: there is no folder %q", filepath.Dir(name))
+	}
 	if err != nil {
 		return fmt.Errorf("write archive: %w", err)
 	}

@@ -140,7 +140,7 @@ func (a *applier) run() error {
 			return fmt.Errorf("read layer tar: more than %d entries", a.o.Limits.Entries)
 		}
 		if err := a.entry(h, tr); err != nil {
-			return fmt.Errorf("unpack %q: %w", clip(h.Name), err)
+			return fmt.Errorf("unpack %q: %w", clip(h.Name), cutOff(err))
 		}
 	}
 	_, err := io.CopyN(io.Discard, a.src, a.o.Limits.Behind+1)
