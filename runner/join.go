@@ -40,6 +40,9 @@ func (cs *Containers) Exec(ctx context.Context, ref string, o ExecOptions, f For
 	if s.Status == StatusPaused {
 		return 0, fmt.Errorf("container %s is paused, unpause the container before exec", c.Name)
 	}
+	if err := sandbox.SealFor(s.Pid); err != nil {
+		return 0, err
+	}
 	code, err := joinProcess(ctx, c, s, o, f)
 	return code, startError(err)
 }

@@ -63,6 +63,9 @@ func exitCode(s syscall.WaitStatus) int {
 }
 
 func (r Runtime) create(ctx context.Context, id string, o CreateOptions) (p *sandbox.Process, err error) {
+	if err := sandbox.Seal(); err != nil {
+		return nil, err
+	}
 	spec, err := readSpec(o.Bundle)
 	if err != nil {
 		return nil, err

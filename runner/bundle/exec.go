@@ -33,6 +33,9 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 	if c.Status != specs.StateRunning && c.Status != specs.StateCreated {
 		return 255, fmt.Errorf("exec in container %q: it is %s", id, c.Status)
 	}
+	if err := sandbox.Seal(); err != nil {
+		return 255, err
+	}
 	spec, err := readSpec(c.dir)
 	if err != nil {
 		return 255, err
