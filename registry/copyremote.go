@@ -202,8 +202,12 @@ type remoteReader struct {
 	c       *remoteContent
 	at      int64
 	body    io.ReadCloser
-	stalled int
+	came    int // bytes of this body
+	stalled int // bodies that brought nothing worth it
 }
+
+// leastStep is what a connection must bring to have been worth it.
+const leastStep = 1 << 10
 
 func (r *remoteReader) Read(p []byte) (int, error) {
 	at := r.at
@@ -236,7 +240,9 @@ func (r *remoteReader) read(p []byte) (int, error) {
 	for r.at < r.c.desc.Size {
 		n, err := r.next(p[:min(int64(len(p)), r.c.desc.Size-r.at)])
 		if n > 0 {
-			r.stalled = 0
+			if r.came += n; r.came >= leastStep {
+				r.stalled = 0
+			}
 			r.at += int64(n)
 			return n, nil
 		}
@@ -275,6 +281,6 @@ func (r *remoteReader) Close() error {
 		return nil
 	}
 	err := r.body.Close()
-	r.body = nil
+	r.body, r.came = nil, 0
 	return err
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -78,6 +79,61 @@ var faults = []fault{
 	{"plain redirect", false, func(_ *faulty, w http.ResponseWriter, r *http.Request, _ *httptest.ResponseRecorder) {
 		http.Redirect(w, r, "http://192.0.2.1/stolen", http.StatusFound)
 	}},
+	{"trickle", true, func(f *faulty, w http.ResponseWriter, r *http.Request, whole *httptest.ResponseRecorder) {
+		copyHeader(w, whole)
+		w.WriteHeader(whole.Code)
+		for _, b := range whole.Body.Bytes()[:min(whole.Body.Len(), 100)] {
+			w.Write([]byte{b})
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+				panic(http.ErrAbortHandler)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		panic(http.ErrAbortHandler)
+	}},
+	{"another digest", false, func(f *faulty, w http.ResponseWriter, _ *http.Request, whole *httptest.ResponseRecorder) {
+		whole.Header().Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
+		f.send(w, whole, whole.Body.Bytes())
+	}},
+	{"gzip", false, func(f *faulty, w http.ResponseWriter, _ *http.Request, whole *httptest.ResponseRecorder) {
+		var z bytes.Buffer
+		zw := gzip.NewWriter(&z)
+		zw.Write(whole.Body.Bytes())
+		zw.Close()
+		whole.Header().Set("Content-Encoding", "gzip")
+		whole.Header().Del("Content-Length")
+		f.send(w, whole, z.Bytes())
+	}},
+	{"multipart", false, func(f *faulty, w http.ResponseWriter, _ *http.Request, whole *httptest.ResponseRecorder) {
+		whole.Code = http.StatusPartialContent
+		whole.Header().Set("Content-Type", "multipart/byteranges; boundary=x")
+		f.send(w, whole, append([]byte("--x\r\nContent-Range: bytes 0-9/10\r\n\r\n"), whole.Body.Bytes()...))
+	}},
+	{"206 unasked", false, func(f *faulty, w http.ResponseWriter, _ *http.Request, whole *httptest.ResponseRecorder) {
+		n := whole.Body.Len()
+		whole.Code = http.StatusPartialContent
+		whole.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", max(n-1, 0), n))
+		f.send(w, whole, whole.Body.Bytes())
+	}},
+	{"503 in a while", true, status(503, "3")}, {"200 of nothing", false, status(200, "")},
+	{"redirect chain", false, func(_ *faulty, w http.ResponseWriter, r *http.Request, _ *httptest.ResponseRecorder) {
+		hop, _ := strconv.Atoi(r.Header.Get("X-Hop"))
+		http.Redirect(w, r, fmt.Sprintf("http://%s/v2/hop%d/blobs/x", r.Host, hop+1), http.StatusTemporaryRedirect)
+	}},
+	{"huge header", false, func(f *faulty, w http.ResponseWriter, _ *http.Request, whole *httptest.ResponseRecorder) {
+		for i := range 40 {
+			whole.Header().Set(fmt.Sprintf("X-Filler-%d", i), strings.Repeat("x", 60<<10))
+		}
+		f.send(w, whole, whole.Body.Bytes())
+	}},
+	{"two headers", false, func(f *faulty, w http.ResponseWriter, _ *http.Request, whole *httptest.ResponseRecorder) {
+		for _, k := range []string{"Location", "Docker-Content-Digest", "Content-Range", "Range"} {
+			whole.Header()[k] = append([]string{"0-0"}, whole.Header()[k]...)
+		}
+		f.send(w, whole, whole.Body.Bytes())
+	}},
 	{"location away", false, func(f *faulty, w http.ResponseWriter, _ *http.Request, whole *httptest.ResponseRecorder) {
 		if whole.Header().Get("Location") != "" {
 			whole.Header().Set("Location", f.canary+"/stolen")
@@ -118,6 +174,10 @@ func kindOf(r *http.Request) string {
 		return r.Method + " blob"
 	case strings.Contains(r.URL.Path, "/manifests/"):
 		return r.Method + " manifest"
+	case strings.Contains(r.URL.Path, "/referrers/"):
+		return r.Method + " referrers"
+	case strings.HasSuffix(r.URL.Path, "/_token"):
+		return r.Method + " token"
 	}
 	return "other"
 }

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -65,14 +67,16 @@ func (g *guard) own(req *http.Request) *http.Request {
 func (g *guard) handshake(req *http.Request) (*http.Response, error) {
 	for try := 1; ; try++ {
 		resp, err := g.inner.RoundTrip(req)
-		if err != nil || req.Body != nil && req.GetBody == nil {
-			return resp, err
+		if err == nil {
+			err = readWhole(resp)
 		}
-		wait, again := g.patience.After(resp, try)
-		if !again {
+		wait, again := g.patience.After(resp, err, try)
+		if !again || err != nil && away(err) || req.Body != nil && req.GetBody == nil {
+			if err != nil {
+				return nil, err
+			}
 			return resp, nil
 		}
-		resp.Body.Close()
 		select {
 		case <-req.Context().Done():
 			return nil, req.Context().Err()
@@ -84,6 +88,18 @@ func (g *guard) handshake(req *http.Request) (*http.Response, error) {
 			}
 		}
 	}
+}
+
+// maxHandshake bounds the answers of an authentication.
+const maxHandshake = 64 << 10
+
+// readWhole takes the body of a small answer into memory, so that one that breaks
+// off is noticed here, and one without end ends.
+func readWhole(resp *http.Response) error {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxHandshake))
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(raw))
+	return err
 }
 
 // plainTextError is a request that would have gone out without TLS.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -23,10 +22,10 @@ func (l *Line) Blob(ctx context.Context, d digest.Digest, off int64) (io.ReadClo
 		cancel(nil)
 		return nil, err
 	}
-	idle := time.AfterFunc(l.Patience.Idle, func() { cancel(errIdle) })
-	body := &watched{r: resp.Body, each: func(int) { idle.Reset(l.Patience.Idle) }}
+	idle := newPulse(l.Patience.Idle, func() { cancel(errIdle) })
+	body := &watched{r: resp.Body, each: idle.beat}
 	b := &blobBody{Reader: body, close: func() error {
-		idle.Stop()
+		idle.stop()
 		defer cancel(nil)
 		return resp.Body.Close()
 	}}

@@ -8,17 +8,18 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// stallTries is how often a download goes on without a byte having come.
+	// stallTries is how often a download goes on without anything having come.
 	stallTries = 5
 	// minPiece and maxPiece bound what is asked for at once, where ranges are.
 	minPiece, maxPiece = 8 << 20, 64 << 20
+	// leastStep is what must have come for a connection to have been worth it.
+	leastStep = 1 << 10
 	// readSize is how much is written at once.
 	readSize = 256 << 10
 )
@@ -149,7 +150,7 @@ func (d *Download) fill(ctx context.Context, s span) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if stalled++; n > 0 {
+		if stalled++; n >= leastStep {
 			stalled = 0
 		}
 		status := Status(err)
@@ -203,9 +204,9 @@ func (d *Download) fetchFrom(ctx context.Context, l *Line, s span) (int64, error
 		return 0, err
 	}
 	defer resp.Body.Close()
-	idle := time.AfterFunc(l.Patience.Idle, func() { cancel(errIdle) })
-	defer idle.Stop()
-	body := &watched{r: resp.Body, each: func(int) { idle.Reset(l.Patience.Idle) }}
+	idle := newPulse(l.Patience.Idle, func() { cancel(errIdle) })
+	defer idle.stop()
+	body := &watched{r: resp.Body, each: idle.beat}
 	n, err := d.take206(resp, body, s)
 	if err != nil && errors.Is(context.Cause(ctx), errIdle) {
 		err = errIdle

@@ -120,8 +120,11 @@ func transient(err error) bool {
 	return false
 }
 
-// After says whether an answer's status may be another one next time, and how
-// long to wait. It does not touch the body.
-func (p Patience) After(resp *http.Response, try int) (time.Duration, bool) {
-	return p.retry(&StatusError{Status: resp.StatusCode, After: retryAfter(resp.Header.Get("Retry-After"))}, try)
+// After says whether an answer's status, or the failure to get one, may be another
+// one next time, and how long to wait. It does not touch the body.
+func (p Patience) After(resp *http.Response, err error, try int) (time.Duration, bool) {
+	if err == nil {
+		err = &StatusError{Status: resp.StatusCode, After: retryAfter(resp.Header.Get("Retry-After"))}
+	}
+	return p.retry(err, try)
 }
