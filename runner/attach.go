@@ -130,7 +130,7 @@ func sendEvents(ctx context.Context, conn net.Conn, o SessionOptions) {
 			writeFrame(conn, frameResize, twoNumbers(size[0], size[1]))
 		case sig := <-o.Signals:
 			n, ok := sig.(syscall.Signal)
-			if ok && passed(n) {
+			if ok && Passed(n) {
 				writeFrame(conn, frameSignal, []byte{byte(n)})
 			}
 		}

@@ -4,6 +4,7 @@ package runner
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -70,13 +71,22 @@ func (cs *Containers) publish(c *Container) error {
 	}
 	lock.Close()
 	// What collection must keep for this container.
-	if err := writeJSON(c.file("roots.json"), []string{c.ImageID}); err != nil {
+	if err := writeNew(c.file("roots.json"), []string{c.ImageID}); err != nil {
 		return err
 	}
-	if err := c.saveState(&State{Status: StatusCreated}); err != nil {
+	if err := writeNew(c.file("state.json"), &State{Status: StatusCreated}); err != nil {
 		return err
 	}
 	return c.save()
+}
+
+// writeNew writes a file that nobody looks at before the record is there.
+func writeNew(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o600)
 }
 
 func (cs *Containers) claimName(c *Container) error {

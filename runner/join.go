@@ -296,16 +296,16 @@ func (s *streams) events(f Foreground, stop <-chan struct{}) {
 		case size := <-f.Sizes:
 			s.resize(size[0], size[1])
 		case sig := <-f.Signals:
-			if n, ok := sig.(unix.Signal); ok && passed(n) {
+			if n, ok := sig.(unix.Signal); ok && Passed(n) {
 				s.signal(n)
 			}
 		}
 	}
 }
 
-// passed says whether a signal is for the process: those that the kernel or Go
+// Passed says whether a signal that hod gets is for the process: those that the kernel or Go
 // send to this one for reasons of its own are not.
-func passed(n unix.Signal) bool {
+func Passed(n unix.Signal) bool {
 	switch n {
 	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGWINCH:
 		return false

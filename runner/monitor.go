@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // monitor keeps one container company: it starts its process, holds its streams,
@@ -36,7 +38,7 @@ type monitor struct {
 // run is the whole life of the monitor. It returns the container's last exit.
 func (m *monitor) run(ctx context.Context) (lastExit, error) {
 	defer m.lock.Close()
-	os.Remove(m.c.file("stop"))
+	unix.Unlink(m.c.file("stop"))
 	log, err := openLog(m.c)
 	if err != nil {
 		m.started(err)
@@ -51,7 +53,7 @@ func (m *monitor) run(ctx context.Context) (lastExit, error) {
 	}
 	last, err := m.cycle(ctx)
 	listener.Close()
-	os.Remove(m.c.file("attach.sock"))
+	unix.Unlink(m.c.file("attach.sock"))
 	if logErr := log.close(); logErr != nil && last.Error == "" {
 		last.Error = logErr.Error()
 	}
@@ -62,17 +64,11 @@ func (m *monitor) run(ctx context.Context) (lastExit, error) {
 // listen opens the socket where others attach. Its path may be longer than a
 // socket's name can be, so it is bound through the folder's descriptor.
 func (m *monitor) listen() (net.Listener, error) {
-	os.Remove(m.c.file("attach.sock"))
-	dir, err := os.Open(m.c.Dir)
+	unix.Unlink(m.c.file("attach.sock"))
+	l, err := listenIn(m.c.Dir, "attach.sock")
 	if err != nil {
 		return nil, fmt.Errorf("listen for attach: %w", err)
 	}
-	defer dir.Close()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/attach.sock", dir.Fd()), Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("listen for attach: %w", err)
-	}
-	l.SetUnlinkOnClose(false)
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -83,6 +79,29 @@ func (m *monitor) listen() (net.Listener, error) {
 		}
 	}()
 	return l, nil
+}
+
+// listenIn makes a socket in a folder. Package net would read the length of its
+// queue from the system first.
+func listenIn(folder, name string) (net.Listener, error) {
+	dir, err := unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, name)}); err != nil {
+		return nil, err
+	}
+	if err := unix.Listen(fd, 64); err != nil {
+		return nil, err
+	}
+	return net.FileListener(f)
 }
 
 func (m *monitor) attach(conn net.Conn) {
@@ -279,10 +298,15 @@ func (m *monitor) record(p *running) error {
 func (m *monitor) update(change func(*State)) error {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
-	if disk, err := m.c.LoadState(); err == nil && disk.Status == StatusPaused && m.state.Status == StatusRunning {
-		m.state.Status = StatusPaused
+	if m.state.Status == StatusRunning { // pause may have written it
+		if disk, err := m.c.LoadState(); err == nil && disk.Status == StatusPaused {
+			m.state.Status = StatusPaused
+		}
 	}
 	change(&m.state)
+	if m.state.Status == StatusExited && m.c.Options.AutoRemove {
+		return nil // it goes as a whole in a moment
+	}
 	return m.c.saveState(&m.state)
 }
 
@@ -306,7 +330,10 @@ func (m *monitor) end(last lastExit) {
 	writeExit(m.lock, last)
 	if m.c.Options.AutoRemove {
 		if err := m.cs.erase(m.c); err != nil {
-			m.update(func(s *State) { s.Error = err.Error() })
+			m.stateMu.Lock()
+			m.state.Error = err.Error()
+			m.c.saveState(&m.state)
+			m.stateMu.Unlock()
 		}
 	}
 	m.mu.Lock()

@@ -203,10 +203,10 @@ type Foreground struct {
 	Started func()
 }
 
-// RunForeground runs a container in this process, which is its monitor: its
-// output goes to stdout and stderr, signals received are passed on.
-func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, ref string, f Foreground) (int, error) {
-	c, lock, _, err := cs.claim(ctx, ref)
+// RunForeground runs a container that this process has just made, and is its
+// monitor: its output goes to stdout and stderr, signals received are passed on.
+func (cs *Containers) RunForeground(ctx context.Context, launcher Launcher, c *Container, f Foreground) (int, error) {
+	lock, err := lockMonitor(c)
 	if err != nil {
 		return 125, err
 	}
@@ -254,7 +254,7 @@ func (m *monitor) feed(r io.Reader) {
 func (m *monitor) pass(signals <-chan os.Signal) {
 	for sig := range signals {
 		n, ok := sig.(syscall.Signal)
-		if !ok || !passed(n) {
+		if !ok || !Passed(n) {
 			continue
 		}
 		m.streams.mu.Lock()

@@ -313,12 +313,25 @@ func withNames(flags []cli.Flag) []cli.Flag {
 	all := make([]cli.Flag, len(flags))
 	for i, f := range flags {
 		if list, ok := f.(*cli.StringSliceFlag); ok {
-			all[i] = namedList{list, f.Names()}
+			all[i] = namedList{list, flagWords(f)}
 			continue
 		}
-		all[i] = namedFlag{f, f.Names()}
+		all[i] = namedFlag{f, flagWords(f)}
 	}
 	return all
+}
+
+// flagWords are a flag's names without urfave/cli's regular expressions.
+func flagWords(f cli.Flag) []string {
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	case *cli.BoolFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	case *cli.StringSliceFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	}
+	return f.Names()
 }
 
 // documented is what a flag says of itself.

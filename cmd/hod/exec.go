@@ -66,7 +66,6 @@ func execVerb(c *cli.Context) error {
 	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	defer signal.Stop(signals)
 	f.Signals = signals
 	return withContainers(c, func(cs *runner.Containers) error {
 		code, err := cs.Exec(context.WithoutCancel(c.Context), c.Args().First(), o, f)

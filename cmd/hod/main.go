@@ -20,14 +20,14 @@ import (
 
 func main() {
 	reexecuted()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Never stopped: Go takes each signal back by way of another thread.
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:govet
 	code := 0
 	if args, ok := asRuntime(os.Args[0], os.Args[1:]); ok {
 		code = runRuntime(ctx, args, os.Stdout, os.Stderr)
 	} else {
 		code = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	}
-	stop()
 	os.Exit(code)
 }
 

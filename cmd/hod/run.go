@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
@@ -154,20 +156,33 @@ func failedStart(err error) error {
 }
 
 // soonSignals are received before the process starts. Go asks the kernel signal
-// by signal, from one thread, so the others (real-time signals, most of them)
-// are received a moment later, while the process starts.
+// by signal, each by way of one certain thread, so the others (real-time signals,
+// most of them) are received only for a process that lives for a moment.
 var soonSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
+
+const laterSignals = 100 * time.Millisecond
+
+// receiveLater receives all signals that are for the process. SIGURG is not: Go
+// sends it to its own threads, often.
+func receiveLater(signals chan<- os.Signal) {
+	var rest []os.Signal
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if runner.Passed(n) {
+			rest = append(rest, n)
+		}
+	}
+	signal.Notify(signals, rest...)
+}
 
 // runHere runs a container whose monitor is this process.
 func runHere(c *cli.Context, s *layers.Store, cs *runner.Containers, made *runner.Container) error {
 	signals := make(chan os.Signal, 64)
 	if c.Bool("sig-proxy") {
-		signal.Notify(signals, soonSignals...)
-		defer signal.Stop(signals)
+		signal.Notify(signals, soonSignals...) // until the end of hod: stopping costs as much
 	}
 	f := runner.Foreground{Signals: signals, Stdout: os.Stdout, Stderr: os.Stderr}
 	if c.Bool("sig-proxy") {
-		f.Started = func() { signal.Notify(signals) }
+		f.Started = func() { time.AfterFunc(laterSignals, func() { receiveLater(signals) }) }
 	}
 	if made.Options.Interactive {
 		f.Stdin = os.Stdin
@@ -175,7 +190,7 @@ func runHere(c *cli.Context, s *layers.Store, cs *runner.Containers, made *runne
 	if a := made.Options.Attach; len(a) > 0 {
 		f = pickStreams(f, a)
 	}
-	code, err := cs.RunForeground(context.WithoutCancel(c.Context), runner.NewLauncher(s), made.ID, f)
+	code, err := cs.RunForeground(context.WithoutCancel(c.Context), runner.NewLauncher(s), made, f)
 	if err != nil {
 		return failedStart(err)
 	}

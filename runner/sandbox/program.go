@@ -96,7 +96,10 @@ type Program struct {
 	shared  bool     // the child may live in the parent's memory until it executes
 }
 
-func newProgram() *Program { return &Program{child: -1, gates: 1} }
+func newProgram() *Program {
+	const usual = 256 // a container's table has some 200
+	return &Program{child: -1, gates: 1, entries: make([]entry, 0, usual)}
+}
 
 // String lists the system calls in the order in which the child performs them.
 func (p *Program) String() string {
