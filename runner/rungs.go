@@ -31,17 +31,19 @@ func Rungs(context.Context) (rung string, grants []Grant) {
 	space := tryNamespaces()
 	ids := tryIDs()
 	grants = append(grants, space, ids, tryGroups(), tryNetwork(space.Granted))
+	return rungName(space.Granted, os.Geteuid() == 0 && userns.Here() == userns.Root, ids.Granted), grants
+}
+
+func rungName(spaces, root, ids bool) string {
 	switch {
-	case os.Geteuid() == 0 && userns.Here() == userns.Root:
-		rung = "root: containers in a user namespace of their own, a range of 65536 ids each"
-	case !space.Granted:
-		rung = "no namespaces: recipes without RUN build; nothing runs"
-	case ids.Granted:
-		rung = "user with subordinate ids: images of many users, everything in user namespaces"
-	default:
-		rung = "user with one id: everything in a user namespace, all files are one user's"
+	case !spaces:
+		return "no namespaces: recipes without RUN build; nothing runs"
+	case root:
+		return "root: containers in a user namespace of their own, a range of 65536 ids each"
+	case ids:
+		return "user with subordinate ids: images of many users, everything in user namespaces"
 	}
-	return rung, grants
+	return "user with one id: everything in a user namespace, all files are one user's"
 }
 
 func tryNamespaces() Grant {
@@ -97,8 +99,7 @@ func tryNetwork(namespaces bool) Grant {
 	if userns.Here() != userns.Root {
 		g.What = "a relay in a second namespace, published ports above " + lowestPort()
 	}
-	g.Granted = namespaces || userns.Here() == userns.Root
-	if !g.Granted {
+	if g.Granted = namespaces; !namespaces {
 		g.Raise = "it needs user namespaces"
 	}
 	return g

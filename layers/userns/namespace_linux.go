@@ -36,7 +36,7 @@ func File(m Map) (*os.File, error) {
 		// The thread that traces must stay until the helper has gone, and it is not used again.
 		lockThread()
 		if err := cmd.Start(); err != nil {
-			done <- result{nil, fmt.Errorf("make user namespace: %w", err)}
+			done <- result{nil, Refused(err)}
 			return
 		}
 		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid))

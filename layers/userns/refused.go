@@ -5,6 +5,7 @@ package userns
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +29,10 @@ var kinds = []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"
 
 // Refused explains an error of a call that makes namespaces.
 func Refused(err error) error {
+	var call *fs.PathError
+	if errors.As(err, &call) { // of starting this program again, which is not what was refused
+		err = call.Err
+	}
 	for _, kind := range kinds {
 		name := "user.max_" + kind + "_namespaces"
 		if readNumber("/proc/sys/user/max_"+kind+"_namespaces") == 0 {
@@ -43,7 +48,7 @@ func Refused(err error) error {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
 		e.remedy = "too many are in use, or they are nested too deep: /proc/sys/user/ has the limits"
 	case errors.Is(err, unix.EPERM):
-		e.remedy = "a filter of system calls, a chroot or a container around hod refuses them; hod info says what is granted"
+		e.remedy = "a filter of system calls, a chroot or a container around hod refuses them: give it less to refuse, as docker run --privileged does"
 	}
 	return e
 }
