@@ -125,7 +125,22 @@ func parseHosts(raw []byte, dir string) ([]hostConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	return append(set, server), nil
+	return itself(set, server, filepath.Base(dir)), nil
+}
+
+// itself puts the registry behind its mirrors. A host that is the registry once more,
+// which is how many write down its certificates, is no mirror of it.
+func itself(set []hostConfig, server hostConfig, registry string) []hostConfig {
+	i := slices.IndexFunc(set, func(h hostConfig) bool {
+		same := h.host == server.host && h.scheme == server.scheme || server.host == "" && h.host == registry
+		return same && h.path == server.path && server.tls == nil && len(server.header) == 0
+	})
+	if i < 0 {
+		return append(set, server)
+	}
+	own := set[i]
+	own.mirror = false
+	return append(slices.Delete(set, i, i+1), own)
 }
 
 // tomlError says the line of a mistake.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,19 +46,23 @@ func (w *way) get(ctx context.Context) (*transfer.Line, error) {
 	return w.line, err
 }
 
-// each asks the hosts in turn until one has an answer. The last error counts.
+// each asks the hosts in turn until one has an answer. The last error counts, but
+// for one that only says that there is no way to a host.
 func (s *session) each(ctx context.Context, fn func(*transfer.Line) error) error {
-	var err error
+	var worst error
 	for _, w := range s.ways {
-		l, lerr := w.get(ctx)
-		if err = lerr; err == nil {
+		l, err := w.get(ctx)
+		if err == nil {
 			err = fn(l)
 		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
+		if worst == nil || !errors.Is(err, ErrUnreachable) {
+			worst = err
+		}
 	}
-	return err
+	return worst
 }
 
 // blobWays are the hosts for downloads.
@@ -161,6 +166,10 @@ func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action st
 // dialError tells a refusal from a registry that is not there.
 func dialError(host string, err error) error {
 	var te *transport.Error
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) { // that it speaks no plain text either says nothing
+		return unreachable(host, certificate)
+	}
 	if errors.As(err, &te) {
 		refusal := &StatusError{Status: te.StatusCode, Method: "GET", URL: "/v2/", Detail: firstLine(te.Error())}
 		return &transfer.FinalError{Err: fmt.Errorf("registry %s: %w", host, refusal)}

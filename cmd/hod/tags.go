@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry"
@@ -41,7 +43,16 @@ func tagsCommand() *cli.Command {
 			for _, t := range tags {
 				fmt.Fprintln(c.App.Writer, t)
 			}
-			return err
+			return tagsHint(c.Args().First(), err)
 		},
 	}
+}
+
+// tagsHint leads from a repository that is not there to those that are.
+func tagsHint(name string, err error) error {
+	var status *registry.StatusError
+	if n, perr := layers.ParseName(name); perr == nil && errors.As(err, &status) && status.Status == http.StatusNotFound {
+		return withHint(err, "hod catalog "+n.Registry+" lists the repositories, where the registry tells them")
+	}
+	return hinted(name, err)
 }

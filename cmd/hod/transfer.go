@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"os"
@@ -36,15 +37,20 @@ func newTransfer(c *cli.Context, title string) (*transfer, error) {
 // registryHint says what to do about the usual refusals.
 func registryHint(err error, n layers.Name) error {
 	var status *registry.StatusError
+	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &status) && (status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden):
 		return withHint(err, "hod login "+n.Registry)
 	case errors.As(err, &status) && status.Status == http.StatusNotFound:
 		return withHint(err, "hod tags "+n.FamiliarRepository()+" lists what is there")
+	case errors.As(err, &certificate):
+		return withHint(err, "ca = \"FILE\" in certs.d/"+n.Registry+"/hosts.toml trusts the authority that made its certificate")
 	case errors.Is(err, registry.ErrUnreachable) && n.Registry == layers.DefaultRegistry:
 		return withHint(err, "hod images lists what is here; build, load and import bring images without a registry")
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return withHint(err, "it has no TLS: --plain-http "+n.Registry+" speaks to it without, if you trust the network as far as there")
 	case errors.Is(err, registry.ErrUnreachable):
-		return withHint(err, "check the host's name and port; --plain-http "+n.Registry+" speaks to it without TLS")
+		return withHint(err, "check the host's name and port, and the proxies in the environment")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return withHint(err, "try again: what was received is kept")
 	}
