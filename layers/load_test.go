@@ -178,3 +178,37 @@ func TestLoadOfDeepIndexes(t *testing.T) {
 		}
 	}
 }
+
+// A layer of a kind that nobody here unpacks makes no image, and hints of other tools about a layer's content count
+// nothing: the verified tar does (U30).
+func TestLayersOfOtherKinds(t *testing.T) {
+	for _, kind := range []string{"application/vnd.erofs.layer.v1", "application/vnd.oci.image.layer.v1.tar+lz4", "application/vnd.oci.image.layer.nondistributable.v1.erofs"} {
+		s := testLoadStore(t)
+		_, err := s.Load(context.Background(), anArchive(t, onManifest(func(m *ocispec.Manifest) { m.Layers[0].MediaType = kind })))
+		if err == nil {
+			_, err = s.Resolve("x:v1", nil)
+		}
+		if err == nil {
+			t.Errorf("a layer of type %s is an image's", kind)
+		}
+	}
+	s := testLoadStore(t)
+	_, err := s.Load(context.Background(), anArchive(t, onManifest(func(m *ocispec.Manifest) {
+		m.Layers[0].Annotations = map[string]string{
+			"io.github.containers.zstd-chunked.manifest-checksum": string(digest.FromString("lies")),
+			"containerd.io/snapshot/stargz/toc.digest":            string(digest.FromString("lies")),
+			ocispec.AnnotationTitle:                               "../../../etc/passwd",
+		}
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := s.Resolve("x:v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := s.Index(context.Background(), img.Chain[0])
+	if err != nil || len(x.Entries) != 1 || x.Entries[0].Path != "file" {
+		t.Errorf("the layer holds %+v, %v", x, err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -189,4 +190,41 @@ func TestFewInodes(t *testing.T) {
 	if _, err := b.hod(root, "import", "few.tar", "again"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestBombs: what is small as an archive and large as files ends where the disk does, in little memory, and leaves
+// nothing; its harmless twin of holes takes no space and is taken (U16).
+func TestBombs(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a disk of one's own needs root")
+	}
+	at := smallDisk(t, 32<<20)
+	b := &crashBed{t: t, dir: t.TempDir(), want: map[string]string{}}
+	root := filepath.Join(at, "s")
+	script := `mkdir old && echo old > old/f && tar -cf old.tar old
+		yes bomb | head -c 200M > bomb && tar -cf - bomb | gzip -1 > bomb.tar.gz && rm bomb
+		truncate -s 200M holes && tar -cf - holes | gzip -1 > holes.tar.gz`
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Dir = b.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, err := b.hod(root, "import", "old.tar", "old"); err != nil {
+		t.Fatal(err)
+	}
+	bomb := exec.Command(hod, "--root", root, "import", "bomb.tar.gz", "bomb")
+	bomb.Dir = b.dir
+	out, err := bomb.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no space left on device") {
+		t.Fatalf("a bomb: %v: %s", err, out)
+	}
+	if peak := bomb.ProcessState.SysUsage().(*syscall.Rusage).Maxrss / 1024; peak > 100 {
+		t.Errorf("it took %d MiB of memory", peak)
+	}
+	b.sound(t, root)
+	b.leavesNothing(t, root)
+	if _, err := b.hod(root, "import", "holes.tar.gz", "holes"); err != nil {
+		t.Fatal(err)
+	}
+	b.sound(t, root)
 }
