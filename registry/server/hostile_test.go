@@ -3,7 +3,6 @@ package server
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log"
@@ -18,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -330,99 +328,5 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	ask(s, "", "GET", "/v2/app/manifests/x?_state=marker", nil, "Authorization", "Bearer marker", "Cookie", "marker")
 	if strings.Contains(out.String(), "marker") || !strings.Contains(out.String(), "/v2/app/manifests/x") {
 		t.Errorf("log: %s", out.String())
-	}
-}
-
-// TestReadOnlyAndHealth: what writes is refused, what reads is served.
-func TestReadOnlyAndHealth(t *testing.T) {
-	store := openStore(t)
-	fillRepo(t, New(store, Options{}), "", "app", "x")
-	s := New(store, Options{ReadOnly: true})
-	for _, row := range []struct {
-		method, path string
-		want         int
-	}{{"GET", "/v2/app/manifests/v1", 200}, {"DELETE", "/v2/app/manifests/v1", 405}, {"POST", "/v2/app/blobs/uploads/", 405}, {"GET", "/healthz", 200}} {
-		if w := ask(s, "", row.method, row.path, nil); w.Code != row.want {
-			t.Errorf("%s %s: %d", row.method, row.path, w.Code)
-		}
-	}
-}
-
-// TestCollectWhileServing pushes and pulls from many sides while collections run
-// without a grace to speak of (G18): what was acknowledged stays, each answer is
-// what its digest says; and what nothing names goes.
-func TestCollectWhileServing(t *testing.T) {
-	store := openStore(t)
-	s := New(store, Options{})
-	stray := []byte("nobody names me")
-	d := digest.FromBytes(stray)
-	ask(s, "", "POST", "/v2/app/blobs/uploads/?digest="+string(d), stray)
-	abandoned := ask(s, "", "POST", "/v2/app/blobs/uploads/", nil).Header().Get("Location")
-	kept, manifest := fillRepo(t, s, "", "app", "kept")
-	ctx, stop := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	all.Go(func() {
-		for ctx.Err() == nil {
-			if err := s.Collect(context.Background(), time.Second); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	var pushers sync.WaitGroup
-	for i := range 4 {
-		pushers.Go(func() {
-			for j := range 15 {
-				repo := fmt.Sprintf("r%d", (i+j)%3)
-				text := fmt.Sprintf("layer %d of %d", j%5, i)
-				blob, _ := fillRepo(t, s, "", repo, text)
-				if w := ask(s, "", "GET", "/v2/"+repo+"/blobs/"+string(blob), nil); w.Code != 200 || w.Body.String() != text {
-					t.Errorf("acknowledged, and then %d %q", w.Code, w.Body)
-				}
-			}
-		})
-	}
-	pushers.Wait()
-	for range 100 { // the grace and the lease are a second
-		if !store.HasLink("app", d) && ask(s, "", "GET", abandoned, nil).Code == 404 {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	stop()
-	all.Wait()
-	if store.HasLink("app", d) {
-		t.Error("a blob that no manifest names is still linked")
-	}
-	if w := ask(s, "", "GET", abandoned, nil); w.Code != 404 {
-		t.Errorf("an abandoned upload: %d", w.Code)
-	}
-	for path, text := range map[string]string{"/v2/app/blobs/" + string(kept): "kept", "/v2/app/manifests/" + string(manifest): ""} {
-		if w := ask(s, "", "GET", path, nil); w.Code != 200 || text != "" && w.Body.String() != text {
-			t.Errorf("%s: %d", path, w.Code)
-		}
-	}
-	if text := s.count.text(); !strings.Contains(text, "hod_registry_collections_total") || strings.Contains(text, "hod_registry_collections_total 0\n") {
-		t.Errorf("metrics: %s", text)
-	}
-}
-
-// TestReopenedStoreServes: what one server acknowledged another serves.
-func TestReopenedStoreServes(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "store")
-	first, err := layers.Open(root, layers.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob, _ := fillRepo(t, New(first, Options{}), "", "app", "x")
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	second, err := layers.Open(root, layers.Options{BootID: "another-boot"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.Close()
-	if w := ask(New(second, Options{}), "", "GET", "/v2/app/blobs/"+string(blob), nil); w.Code != 200 || w.Body.String() != "x" {
-		t.Errorf("after another boot: %d", w.Code)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"log"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hodbuild/hod/layers"
@@ -170,13 +171,20 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = problem(http.StatusConflict, "BLOB_UPLOAD_INVALID", "another request writes this upload")
 	case r.Context().Err() != nil:
 		return // nobody listens
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		s.log("error: %s %q: %v", r.Method, r.URL.Path, err)
+		p = problem(http.StatusInsufficientStorage, "DENIED", "the registry's disk is full")
 	default:
-		if s.o.Log != nil {
-			s.o.Log.Printf("error: %s %q: %v", r.Method, r.URL.Path, err)
-		}
+		s.log("error: %s %q: %v", r.Method, r.URL.Path, err)
 		p = problem(http.StatusInternalServerError, "UNKNOWN", "internal error")
 	}
 	writeError(w, p)
+}
+
+func (s *Server) log(format string, a ...any) {
+	if s.o.Log != nil {
+		s.o.Log.Printf(format, a...)
+	}
 }
 
 func (s *Server) base(r *request) error {

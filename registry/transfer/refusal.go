@@ -106,7 +106,7 @@ func (p Patience) retry(err error, try int) (time.Duration, bool) {
 // passing tells of statuses that may be another one next time.
 func passing(status int) bool {
 	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
-		status >= 500 && status != http.StatusNotImplemented
+		status >= 500 && status != http.StatusNotImplemented && status != http.StatusInsufficientStorage
 }
 
 // transient says whether a failure of the connection may not come again.
