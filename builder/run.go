@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"runtime"
 	"sync"
+	"syscall"
 
 	"github.com/hodbuild/hod/builder/ops"
 	"github.com/hodbuild/hod/builder/plan"
@@ -14,6 +16,7 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // RunOptions are the flags of hod build that its RUN steps see.
@@ -98,13 +101,33 @@ func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *stat
 	out.flush()
 	if err != nil {
 		b.keepFailed(s, op, err)
-		return err
+		return foreign(err, s.Platform)
 	}
 	if st.away = below.away; info.DiffID == emptyLayer {
 		info.DiffID = "" // as BuildKit: it changed nothing and makes no layer
 	}
 	st.push(below.chain, info.DiffID)
 	return nil
+}
+
+// foreign says how programs of another platform can run here.
+func foreign(err error, p ocispec.Platform) error {
+	if errors.Is(err, syscall.ENOEXEC) && p.Architecture != runtime.GOARCH {
+		return &foreignError{err, plan.FormatPlatform(p)}
+	}
+	return err
+}
+
+type foreignError struct {
+	error
+	platform string
+}
+
+func (e *foreignError) Unwrap() error { return e.error }
+
+// Hint says what the machine needs.
+func (e *foreignError) Hint() string {
+	return fmt.Sprintf("RUN steps for %s need an emulator on this machine: apt install qemu-user-static binfmt-support, or register one in binfmt_misc with the flag F; or build on such a machine and join the images with hod manifest", e.platform)
 }
 
 // emptyLayer is the diffID of a tar without entries.

@@ -54,7 +54,7 @@ func (l *Layer) digests(ctx context.Context, sums *source.StatCache, salt string
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				d, err := l.Changes[i].digest(sums, salt)
+				d, err := l.Changes[i].digest(ctx, sums, salt)
 				if err != nil {
 					return err
 				}
@@ -74,7 +74,7 @@ func (c Change) name() string {
 	return path.Clean(c.from + "/.")
 }
 
-func (c Change) digest(sums *source.StatCache, salt string) (digest.Digest, error) {
+func (c Change) digest(ctx context.Context, sums *source.StatCache, salt string) (digest.Digest, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\x00%q %c %o %d:%d %q %q %d,%d %d\x00", salt, c.Path, c.Type, c.Mode, c.UID, c.GID, c.Linkname, c.HardLink, c.Devmajor, c.Devminor, c.ModTime.Unix())
 	for _, k := range sortedKeys(c.Xattrs) {
@@ -83,7 +83,7 @@ func (c Change) digest(sums *source.StatCache, salt string) (digest.Digest, erro
 	if c.IsRegular() && c.HardLink == "" {
 		e := c.Entry
 		e.Path = c.from
-		d, err := sums.Digest(c.files, e)
+		d, err := sums.Digest(ctx, c.files, e)
 		if err != nil {
 			return "", err
 		}

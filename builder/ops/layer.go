@@ -86,21 +86,21 @@ func (l *Layer) Close() error {
 // Empty says whether the step changes nothing.
 func (l *Layer) Empty() bool { return len(l.Changes) == 0 }
 
-// Write sends the layer to w. A file whose size is not what it was when the layer was planned is an error: the context
-// changed while it was read.
+// Write sends the layer to w. A file that is not what it was when the layer was planned is an error: the context changed
+// while it was read, and keys speak of what it was.
 func (l *Layer) Write(ctx context.Context, w Writer) error {
 	for _, c := range l.Changes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.write(w); err != nil {
+		if err := c.write(ctx, w); err != nil {
 			return fmt.Errorf("write %q: %w", "/"+c.Path, err)
 		}
 	}
 	return nil
 }
 
-func (c Change) write(w Writer) error {
+func (c Change) write(ctx context.Context, w Writer) error {
 	if !c.IsRegular() || c.HardLink != "" {
 		return w.WriteEntry(c.Entry, c.HardLink, nil)
 	}
@@ -117,9 +117,12 @@ func (c Change) write(w Writer) error {
 			return err
 		}
 	}
-	exact := &exactReader{r: r, left: e.Size}
+	exact := &exactReader{r: source.Until(ctx, r), left: e.Size}
 	if err := w.WriteEntry(e, "", exact); err != nil {
 		return err
+	}
+	if source.Changed(r, c.Entry) {
+		return errChanged
 	}
 	return exact.end()
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func (c *StatCache) write(data []byte) error {
 }
 
 // Digest gives the digest of a file's content. A file that changes while it is hashed is an error.
-func (c *StatCache) Digest(f Files, e Entry) (digest.Digest, error) {
+func (c *StatCache) Digest(ctx context.Context, f Files, e Entry) (digest.Digest, error) {
 	if e.Digest != "" {
 		return e.Digest, nil
 	}
@@ -150,7 +151,7 @@ func (c *StatCache) Digest(f Files, e Entry) (digest.Digest, error) {
 	}
 	defer r.Close()
 	d := digest.SHA256.Digester()
-	n, err := io.Copy(d.Hash(), r)
+	n, err := io.CopyBuffer(d.Hash(), Until(ctx, r), make([]byte, min(e.Size+1, 64<<10)))
 	if err != nil {
 		return "", fmt.Errorf("hash %q: %w", "/"+e.Path, err)
 	}
@@ -163,6 +164,33 @@ func (c *StatCache) Digest(f Files, e Entry) (digest.Digest, error) {
 		}
 	}
 	return d.Digest(), nil
+}
+
+// Until reads r until ctx is done, which is then the error.
+func Until(ctx context.Context, r io.Reader) io.Reader { return &until{ctx, r} }
+
+type until struct {
+	ctx context.Context // of one reading
+	r   io.Reader
+}
+
+// Read reads from what lies below.
+func (u *until) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
+
+// Changed says whether r, an open file of a [Folder], is another one by now than the entry was made of, or holds
+// something else. Of other trees it is never said.
+func Changed(r io.Reader, e Entry) bool {
+	file, ok := r.(*os.File)
+	if !ok || e.stat.Ino == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstat(int(file.Fd()), &st) != nil || idOf(&st) != e.stat
 }
 
 func (c *StatCache) find(id fileID) (sum, bool) {

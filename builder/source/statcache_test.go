@@ -16,7 +16,7 @@ func sumOf(t *testing.T, c *StatCache, f *Folder, p string) digest.Digest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := c.Digest(f, e)
+	d, err := c.Digest(t.Context(), f, e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestStatCacheHits(t *testing.T) {
 	}
 	c, _ = OpenStatCache(path)
 	e, _ := f.Lstat("f")
-	if got, err := c.Digest(unreadable{f}, e); err != nil || got != want {
+	if got, err := c.Digest(t.Context(), unreadable{f}, e); err != nil || got != want {
 		t.Fatalf("the file was read again: %v", err)
 	}
 	os.WriteFile(filepath.Join(dir, "f"), []byte("g"), 0o644)
