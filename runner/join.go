@@ -192,6 +192,9 @@ func (f *Foreground) sink() sink {
 			return nil
 		}
 		_, err := w.Write(p)
+		if errors.Is(err, unix.EPIPE) {
+			return errUnread
+		}
 		return err
 	}
 }

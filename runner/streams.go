@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -11,8 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sink is one who watches a container's output. An error removes it.
+// sink is one who watches a container's output. An error removes it; errUnread
+// ends the stream.
 type sink func(stream byte, p []byte) error
+
+// errUnread says that a container in the foreground writes where nobody reads
+// any more: its program shall hear of it, as in a pipeline without a container.
+var errUnread = errors.New("nobody reads the output")
 
 // streams joins a container's process with its log and with those attached.
 // A slow watcher slows the process, as a pipe would; nothing is dropped.
@@ -46,7 +52,7 @@ func (s *streams) remove(id int) {
 	delete(s.sinks, id)
 }
 
-func (s *streams) emit(stream byte, p []byte) {
+func (s *streams) emit(stream byte, p []byte) error {
 	name := "stdout"
 	if stream == frameStderr {
 		name = "stderr"
@@ -59,19 +65,25 @@ func (s *streams) emit(stream byte, p []byte) {
 	}
 	s.mu.Unlock()
 	for id, to := range all {
-		if to(stream, p) != nil {
+		if err := to(stream, p); err == errUnread {
+			return err
+		} else if err != nil {
 			s.remove(id)
 		}
 	}
+	return nil
 }
 
 // pump carries one of the process's streams until its end.
-func (s *streams) pump(stream byte, r io.Reader) {
+func (s *streams) pump(stream byte, r io.ReadCloser) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
-			s.emit(stream, buf[:n])
+			if s.emit(stream, buf[:n]) != nil {
+				r.Close()
+				return
+			}
 		}
 		// A terminal whose last user is gone answers EIO.
 		if err != nil {
