@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"syscall"
 
@@ -78,6 +79,7 @@ var hints = []struct {
 	{layers.ErrAmbiguous, "type more of the ID"},
 	{syscall.ENOSPC, "hod prune frees what nothing needs, hod df shows what takes the space"},
 	{syscall.EADDRINUSE, "choose another port, or stop what listens on this one"},
+	{fs.ErrPermission, "this user may not: change the mode or the owner, or run hod as who may"},
 	{syscall.EROFS, "--root FOLDER or HOD_ROOT keeps everything in another folder"},
 }
 

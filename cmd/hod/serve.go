@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/hodbuild/hod/layers"
@@ -60,7 +62,7 @@ func serve(c *cli.Context, s *layers.Store) error {
 	}
 	l, err := net.Listen("tcp", c.String("addr"))
 	if err != nil {
-		return fmt.Errorf("serve: %w", err)
+		return listenHint(fmt.Errorf("serve: %w", err))
 	}
 	if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && o.Auth == nil {
 		o.Hosts = append(c.StringSlice("host"), "localhost")
@@ -73,7 +75,7 @@ func serve(c *cli.Context, s *layers.Store) error {
 		m, err := net.Listen("tcp", addr)
 		if err != nil {
 			l.Close()
-			return fmt.Errorf("serve metrics: %w", err)
+			return listenHint(fmt.Errorf("serve metrics: %w", err))
 		}
 		defer m.Close()
 		fmt.Fprintf(c.App.ErrWriter, "metrics at http://%s/metrics\n", m.Addr())
@@ -96,6 +98,17 @@ func serve(c *cli.Context, s *layers.Store) error {
 		return err
 	}
 	return srv.Close() // what still goes on can be resumed
+}
+
+// listenHint says what an address can be where one cannot be listened on.
+func listenHint(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return withHint(err, "ports below 1024 are root's: choose one above")
+	case errors.Is(err, syscall.EADDRINUSE):
+		return err
+	}
+	return withHint(err, "an address is HOST:PORT, such as 127.0.0.1:5000, or :5000 for every network")
 }
 
 func httpServer(h http.Handler) *http.Server {

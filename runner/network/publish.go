@@ -87,7 +87,7 @@ func (p *Publisher) listen(port Port, to netip.Addr) error {
 func plain(err error) error {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return errors.New("port is already allocated")
+		return fmt.Errorf("port is already allocated: %w", unix.EADDRINUSE)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return errors.New("the address is none of this host's")
 	case errors.Is(err, unix.EACCES):
