@@ -68,10 +68,14 @@ func (s *Store) putImage(ctx context.Context, id digest.Digest, config []byte, c
 	} else if !slices.Equal(named, chain) {
 		return fmt.Errorf("its config names %d layers that are not the %d given", len(named), len(chain))
 	}
+	later := folders{}
 	for _, d := range chain {
-		if err := s.keepLayer(ctx, d); err != nil {
+		if err := s.keepLayer(ctx, d, later); err != nil {
 			return err
 		}
+	}
+	if err := later.sync(); err != nil {
+		return err
 	}
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: id, Size: int64(len(config))}
 	if err := s.putBytes(ctx, desc, config); err != nil {

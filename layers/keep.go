@@ -15,17 +15,35 @@ import (
 
 // keepBlob makes a blob durable: its bytes, then its place on the kept shelf.
 func (s *Store) keepBlob(d digest.Digest) error {
-	return s.keep("blobs", d, syncFile)
+	return s.keep("blobs", d, syncFile, nil)
+}
+
+// folders are those whose names must be durable before something is acknowledged: each is synced once, for all that
+// other commands moved there before.
+type folders map[string]bool
+
+func (f folders) sync() error {
+	for dir := range f {
+		if err := lockfile.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep moves an object to the kept shelf after sync made its content durable.
-// An object that lies there already was synced by whoever moved it.
-func (s *Store) keep(kind string, d digest.Digest, sync func(path string) error) error {
+// An object that lies there already was synced by whoever moved it; its name is
+// for later to sync, where later is not nil.
+func (s *Store) keep(kind string, d digest.Digest, sync func(path string) error, later folders) error {
 	path, _, err := s.find(kind, d)
 	if err != nil {
 		return err
 	}
 	kept := s.kept(kind, d)
+	if path == kept && later != nil {
+		later[filepath.Dir(kept)] = true
+		return nil
+	}
 	if path == kept {
 		return lockfile.SyncDir(filepath.Dir(kept))
 	}
@@ -74,7 +92,7 @@ func syncFolder(dir string) error {
 }
 
 // keepLayer makes a layer durable in a form that the others can be made from.
-func (s *Store) keepLayer(ctx context.Context, d digest.Digest) error {
+func (s *Store) keepLayer(ctx context.Context, d digest.Digest, later folders) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -84,14 +102,14 @@ func (s *Store) keepLayer(ctx context.Context, d digest.Digest) error {
 	}
 	sourced := false
 	for _, b := range info.Blobs {
-		err := s.keepBlob(b.Digest)
+		err := s.keep("blobs", b.Digest, syncFile, later)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("keep layer %s: %w", d, err)
 		}
 		sourced = sourced || err == nil
 	}
 	if !sourced && !info.HasTar && info.HasTree && info.Packed != "" {
-		if err := s.keep("trees", d, syncTree); err != nil {
+		if err := s.keep("trees", d, syncTree, later); err != nil {
 			return fmt.Errorf("keep tree of layer %s: %w", d, err)
 		}
 		sourced = true
@@ -99,7 +117,7 @@ func (s *Store) keepLayer(ctx context.Context, d digest.Digest) error {
 	if !sourced && !info.HasTar {
 		return fmt.Errorf("keep layer %s: no form of it is left: %w", d, ErrNotFound)
 	}
-	if err := s.keep("layers", d, syncFolder); err != nil {
+	if err := s.keep("layers", d, syncFolder, later); err != nil {
 		return fmt.Errorf("keep layer %s: %w", d, err)
 	}
 	return nil

@@ -12,7 +12,7 @@ func TestLayerIsWholeWhileItMoves(t *testing.T) {
 	for n := range 300 {
 		d := testLayer(t, s, strings.Repeat("x", n+1))
 		moved := make(chan error)
-		go func() { moved <- s.keepLayer(ctx, d) }()
+		go func() { moved <- s.keepLayer(ctx, d, nil) }()
 		for done := false; !done; {
 			info, err := s.Layer(d)
 			if err != nil || !info.HasTar || !s.whole(d) {
