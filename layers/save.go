@@ -15,27 +15,42 @@ import (
 // takes one of them. The caller closes the sink.
 func (s *Store) Save(ctx context.Context, to *archive.Sink, names []string, p *ocispec.Platform) error {
 	for _, name := range names {
-		if err := s.save(ctx, to, name, p); err != nil {
-			return fmt.Errorf("save %q: %w", name, err)
+		if _, err := s.SaveAs(ctx, to, name, s.savedNames(name), p); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) save(ctx context.Context, to *archive.Sink, name string, p *ocispec.Platform) error {
+// SaveAs writes one image under other names, or without any, and tells what was
+// written.
+func (s *Store) SaveAs(ctx context.Context, to *archive.Sink, name string, as []archive.Name, p *ocispec.Platform) (ocispec.Descriptor, error) {
 	target, err := s.saveTarget(ctx, to, name, p)
+	if err == nil {
+		to.Add(target, as...)
+		err = s.saveDocker(ctx, to, target, as, p)
+	}
 	if err != nil {
-		return err
+		return target, fmt.Errorf("save %q: %w", name, err)
 	}
-	var names []archive.Name
-	var tags []string
-	if n, err := ParseName(name); err == nil && n.Tag != "" && n.Digest == "" {
-		if _, err := s.reference(n); err == nil { // not the prefix of an ID
-			names = append(names, archive.Name{Full: n.String(), Ref: n.Familiar()})
-			tags = append(tags, n.Familiar())
-		}
+	return target, nil
+}
+
+// savedNames is what an image is called in an archive: its name, unless it was asked
+// for by the prefix of an ID.
+func (s *Store) savedNames(name string) []archive.Name {
+	n, err := ParseName(name)
+	if err != nil || n.Tag == "" || n.Digest != "" {
+		return nil
 	}
-	to.Add(target, names...)
+	if _, err := s.reference(n); err != nil {
+		return nil
+	}
+	return []archive.Name{{Full: n.String(), Ref: n.Familiar()}}
+}
+
+// saveDocker lists an image for readers of Docker's archives.
+func (s *Store) saveDocker(ctx context.Context, to *archive.Sink, target ocispec.Descriptor, as []archive.Name, p *ocispec.Platform) error {
 	img, err := s.Resolve(target.Digest.String(), p)
 	if errors.Is(err, ErrNotFound) { // of other platforms only: manifest.json cannot say that
 		return nil
@@ -54,6 +69,12 @@ func (s *Store) save(ctx context.Context, to *archive.Sink, name string, p *ocis
 	var blobs []digest.Digest
 	for _, l := range m.Layers {
 		blobs = append(blobs, l.Digest)
+	}
+	var tags []string
+	for _, a := range as {
+		if n, err := ParseName(a.Full); err == nil && n.Tag != "" {
+			tags = append(tags, n.Familiar())
+		}
 	}
 	to.AddDocker(m.Config.Digest, blobs, tags)
 	return nil

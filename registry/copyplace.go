@@ -197,17 +197,32 @@ func (c *Client) copyFromStore(ctx context.Context, store *layers.Store, from, t
 		}
 		return target, err
 	}
+	return c.saveTo(ctx, store, from.Name, to, p)
+}
+
+// saveTo saves an image of the store. Without a name for it in the archive it keeps
+// the one that it has, unless that was only for the detour.
+func (c *Client) saveTo(ctx context.Context, store *layers.Store, name string, to Place, p *ocispec.Platform) (ocispec.Descriptor, error) {
 	d, abort, err := c.layoutTo(to)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	defer abort()
-	if err := store.Save(ctx, d.sink, []string{from.Name}, p); err != nil {
-		return ocispec.Descriptor{}, err
+	var as []archive.Name
+	if d.as != nil {
+		as = []archive.Name{*d.as}
+	} else if n, err := layers.ParseName(name); err == nil && n.Digest == "" && !strings.HasPrefix(name, detour) {
+		as = []archive.Name{{Full: n.String(), Ref: n.Familiar()}}
 	}
-	target, err := store.ResolveDescriptor(from.Name)
-	return target, errors.Join(err, d.sink.Close(), d.seal())
+	target, err := store.SaveAs(ctx, d.sink, name, as, p)
+	if err != nil {
+		return target, err
+	}
+	return target, errors.Join(d.sink.Close(), d.seal())
 }
+
+// detour begins the names of images that are in the store on their way only.
+const detour = "hod.copy/"
 
 // loadTo loads an archive's image under a name.
 func loadTo(ctx context.Context, store *layers.Store, from Place, to string) (ocispec.Descriptor, error) {
@@ -230,7 +245,7 @@ func loadTo(ctx context.Context, store *layers.Store, from Place, to string) (oc
 
 // copyByStore makes a detour through the store, under a name that goes again.
 func (c *Client) copyByStore(ctx context.Context, store *layers.Store, from, to Place, o CopyOptions) (desc ocispec.Descriptor, err error) {
-	name := "hod.copy/" + digest.FromString(from.String() + to.String()).Encoded()[:32]
+	name := detour + digest.FromString(from.String() + to.String()).Encoded()[:32]
 	if _, err = loadTo(ctx, store, from, name); err != nil {
 		return desc, err
 	}
