@@ -13,6 +13,7 @@ import (
 	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
+	"github.com/urfave/cli/v2"
 )
 
 // exitError ends hod with a code. err is printed unless it is nil.
@@ -36,6 +37,15 @@ func exit(code int) error {
 		return nil
 	}
 	return &exitError{code: code}
+}
+
+// ended is exit with the code of a program in a container. One that was killed
+// for a system call says so by its code only.
+func ended(c *cli.Context, code int) error {
+	if code == 128+int(syscall.SIGSYS) {
+		fmt.Fprintln(c.App.ErrWriter, "hint: a program was killed for a system call that its profile refuses: --security-opt seccomp=FILE allows more, seccomp=unconfined all")
+	}
+	return exit(code)
 }
 
 // withCode gives err an exit code of its own.
@@ -80,6 +90,7 @@ var hints = []struct {
 	{syscall.ENOSPC, "hod prune frees what nothing needs, hod df shows what takes the space"},
 	{syscall.EADDRINUSE, "choose another port, or stop what listens on this one"},
 	{fs.ErrPermission, "this user may not: change the mode or the owner, or run hod as who may"},
+	{syscall.ENOSYS, "hod needs Linux 5.15 or newer, and around it no filter that hides new system calls; hod info says what was granted"},
 	{syscall.EROFS, "--root FOLDER or HOD_ROOT keeps everything in another folder"},
 }
 

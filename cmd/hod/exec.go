@@ -79,7 +79,7 @@ func execVerb(c *cli.Context) error {
 		if err != nil {
 			return withCode(1, err)
 		}
-		return exit(code)
+		return ended(c, code)
 	})
 }
 

@@ -194,7 +194,7 @@ func runHere(c *cli.Context, s *layers.Store, cs *runner.Containers, made *runne
 	if err != nil {
 		return failedStart(err)
 	}
-	return exit(code)
+	return ended(c, code)
 }
 
 func pickStreams(f runner.Foreground, attach []string) runner.Foreground {

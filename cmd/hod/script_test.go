@@ -50,8 +50,33 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "build hod: %v\n%s", err, out)
 			return 1
 		}
+		if err := asOldKernel(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		return m.Run()
 	}())
+}
+
+// asOldKernel puts testdata/oldkernel in front of hod, where HOD_TEST_OLD asks
+// for it: hod then sees a kernel of version 5.15.
+func asOldKernel(dir string) error {
+	if os.Getenv("HOD_TEST_OLD") == "" {
+		return nil
+	}
+	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(hod, filepath.Join(dir, "real", "hod")); err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-o", hod, ".")
+	build.Dir = "testdata/oldkernel"
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build oldkernel: %v\n%s", err, out)
+	}
+	return nil
 }
 
 // TestScript runs testdata/script/AREA/*.txtar, each in a folder and a store of

@@ -56,7 +56,9 @@ func (c *compiler) filesystem(kind, source, target string, options []string) any
 	if kind == "tmpfs" && c.mapsOwners() {
 		f, err := c.ownTmpfs(options)
 		if err != nil {
-			c.failed = errors.Join(c.failed, fmt.Errorf("make tmpfs for %s: %w", target, err))
+			if c.failed == nil { // what fails for one fails for all
+				c.failed = fmt.Errorf("make tmpfs for %s: %w", target, err)
+			}
 			return -1
 		}
 		return int(f.Fd())

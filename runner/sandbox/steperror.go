@@ -41,7 +41,9 @@ func (e *StepError) Hint() string {
 	case e.Errno == unix.ENOENT:
 		return "the image has no such file, or not the interpreter or dynamic loader that it asks for"
 	case e.Errno == unix.EACCES:
-		return "it is no file, or this user may not execute it: chmod +x in the image, or another --user"
+		return "it is no file, or this user may not execute it: chmod +x in the image, another --user, or a mount that may execute (--tmpfs DIR:exec)"
+	case e.Errno == unix.EPERM:
+		return "the program's file asks for capabilities that the container may not have: --cap-add gives them"
 	}
 	return ""
 }
