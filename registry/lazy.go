@@ -129,14 +129,19 @@ func away(err error) bool {
 	var op *net.OpError
 	var plain *plainTextError
 	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
 	var timeout net.Error
 	return errors.As(err, &op) && slices.Contains([]string{"dial", "proxyconnect", "remote error", "local error"}, op.Op) ||
-		errors.As(err, &plain) || errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch) ||
+		errors.As(err, &plain) || errors.As(err, &certificate) || errors.As(err, &record) ||
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // unreachable is a host to which there was no way.
 func unreachable(host string, err error) error {
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/" {
+		err = http.ErrSchemeMismatch
+	}
 	return &transfer.FinalError{Err: fmt.Errorf("%w: %s: %w", ErrUnreachable, host, reason(err))}
 }
 

@@ -137,6 +137,17 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
+// TestServerWithoutTLS is asked with TLS: that is said as what it is, at once.
+func TestServerWithoutTLS(t *testing.T) {
+	srv := httptest.NewServer(server.New(openStore(t), server.Options{}))
+	defer srv.Close()
+	host := strings.TrimPrefix(srv.URL, "http://")
+	_, err := New(Options{HostDirs: []string{hostsFile(t, host, "server = \"https://"+host+"\"\n", nil)}}).Digest(context.Background(), host+"/app")
+	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, http.ErrSchemeMismatch) {
+		t.Errorf("%v", err)
+	}
+}
+
 // askOne prints a digest, in a process of its own: the environment's proxies are
 // read once.
 func askOne(name string) int {
