@@ -17,6 +17,8 @@ import (
 // order work by times: with the constant a new source would be older than what an
 // earlier step or a cache mount made of the old one. Only layers that our packer
 // made are treated so, and nothing but mtimes differs from the tar.
+// The builder orders the trees that a command stands on once more, path by path
+// (ops.Times); what is bound into a command from elsewhere has these times.
 func (s *Store) orderTimes(u *unpacking, d digest.Digest) error {
 	info, err := s.layer(d)
 	if err != nil || info.Packed == "" {
