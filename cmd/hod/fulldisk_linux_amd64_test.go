@@ -82,6 +82,11 @@ func TestFullDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(b.dir, "file"), big, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	for _, args := range [][]string{{"rmi", "gone"}, {"prune", "-f", "--cache"}} { // else a pull finds the layers here
+		if _, err := b.hod(b.template, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
 	at := smallDisk(t, 48<<20)
 	for _, v := range []struct {
 		name string
