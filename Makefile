@@ -26,7 +26,7 @@ crash:
 	@HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m -p 1 -run 'Crash|SideBySide|PowerLoss|FullDisk' -v ./layers ./cmd/hod | awk -f .ci/crash.awk
 
 # Store and runner as on Linux 5.15: newer system calls answer ENOSYS, lowerdir+ EINVAL.
-OLD = TestScript/(run|build|layers)/^(confine|devices|exec|exit|files|oldkernel|sandbox|sources|stdio|volume|copy|run-mounts|squash|stale|userns|copies|import|prune|save-load)$$
+OLD = TestScript/(run|build|layers)/^(devices|exec|exit|sources|stdio|volume|copy|run-mounts|squash|stale|userns|copies|import|prune|save-load)$$
 test-old: tools
 	HOD_TEST_OLD=5.15 $(GO) test -tags $(TAGS) -count=1 -timeout 20m -run '$(OLD)' ./cmd/hod
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -46,7 +47,7 @@ func AllowDevice(kind string, major, minor int64, access string) specs.LinuxDevi
 func deviceLines(rules []specs.LinuxDeviceCgroup) ([][2]string, error) {
 	var out [][2]string
 	for i, r := range rules {
-		if kind := r.Type; !r.Allow && kind != "" && kind != "a" && i > 0 {
+		if kind := r.Type; !r.Allow && kind != "" && kind != "a" && slices.ContainsFunc(rules[:i], func(o specs.LinuxDeviceCgroup) bool { return cutsInto(r, o) }) {
 			return nil, fmt.Errorf("limit devices: control groups version 1 cannot refuse %s behind a rule that allows", kind)
 		}
 		file := "devices.deny"
@@ -66,6 +67,21 @@ func deviceLines(rules []specs.LinuxDeviceCgroup) ([][2]string, error) {
 		out = append(out, [2]string{file, fmt.Sprintf("%s %s:%s %s", kind, number(r.Major), number(r.Minor), accessOf(r))})
 	}
 	return out, nil
+}
+
+// cutsInto says that a refusal takes away a part of what an earlier rule allows,
+// and not all of it.
+func cutsInto(refusal, earlier specs.LinuxDeviceCgroup) bool {
+	meets := func(a, b *int64) bool { return a == nil || b == nil || *a < 0 || *b < 0 || *a == *b }
+	equal := func(a, b *int64) bool { return a == b || a != nil && b != nil && *a == *b }
+	r, e := refusal, earlier
+	switch {
+	case !e.Allow || !strings.ContainsAny(accessOf(r), accessOf(e)) || e.Type != r.Type && e.Type != "" && e.Type != "a":
+		return false
+	case equal(r.Major, e.Major) && equal(r.Minor, e.Minor) && e.Type == r.Type:
+		return false
+	}
+	return meets(r.Major, e.Major) && meets(r.Minor, e.Minor)
 }
 
 func accessOf(r specs.LinuxDeviceCgroup) string {
