@@ -25,11 +25,15 @@ type remote struct {
 }
 
 func (r remote) root(ctx context.Context) (ocispec.Descriptor, error) {
-	desc, _, _, err := r.read(ctx, refOf(r.pushing.name))
+	desc, raw, _, err := r.read(ctx, refOf(r.pushing.name))
+	r.pushing.root, r.pushing.raw = desc.Digest, raw
 	return desc, err
 }
 
 func (r remote) document(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
+	if d.Digest == r.pushing.root && d.Digest != "" {
+		return r.pushing.raw, nil
+	}
 	_, raw, _, err := r.read(ctx, string(d.Digest))
 	return raw, err
 }

@@ -58,6 +58,8 @@ type pushing struct {
 	name  layers.Name
 	seen  sightings
 	link  []string      // repositories that may have every blob
+	root  digest.Digest // what the name means, where it is the origin of a copy
+	raw   []byte        // the manifest of that
 	slots chan struct{} // bounds the uploads; asking whether a blob exists costs none
 }
 
