@@ -108,6 +108,9 @@ func (o *ContainerOptions) check() error {
 		}
 		seen[m.Target] = true
 	}
+	if err := o.checkRuntime(); err != nil {
+		return err
+	}
 	return checkNetwork(o.Network)
 }
 

@@ -137,6 +137,9 @@ func reap(ctx context.Context, c *Container, s *State) {
 		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 2000)
 		unix.Close(fd)
 	}
+	if c.Options.Runtime != "" {
+		c.ociRuntime().delete()
+	}
 	if s.Cgroup != "" {
 		parseGroups(s.Cgroup).destroy()
 	}

@@ -63,7 +63,7 @@ func newIDMap(o *ContainerOptions) (*idMap, error) {
 		own := userns.Own()
 		return &idMap{ranges: own.UIDs, gids: own.GIDs, unprivileged: rung == userns.Single}, nil
 	}
-	if o.UserNS == "host" || o.UserNS == "" && (o.Privileged || o.sharesKernel()) {
+	if o.UserNS == "host" || o.UserNS == "" && (o.Privileged || o.Runtime != "" || o.sharesKernel()) {
 		return &idMap{}, nil
 	}
 	if o.UserNS != "" && o.UserNS != "private" {

@@ -27,6 +27,7 @@ type ExecOptions struct {
 	Dir, User  string
 	Privileged bool
 	Terminal   bool
+	Size       [2]uint16 // of the terminal at first
 	// Detach leaves the process alone once it runs; its streams are /dev/null.
 	Detach bool
 }
@@ -42,6 +43,9 @@ func (cs *Containers) Exec(ctx context.Context, ref string, o ExecOptions, f For
 	}
 	if err := sandbox.SealFor(s.Pid); err != nil {
 		return 0, err
+	}
+	if c.Options.Runtime != "" {
+		return execOther(ctx, c, s, o, f)
 	}
 	code, err := joinProcess(ctx, c, s, o, f)
 	return code, startError(err)
@@ -224,7 +228,7 @@ func execSpec(c *Container, s *State, o ExecOptions) (*specs.Spec, error) {
 	co := c.Options
 	co.Mounts, co.Devices, co.Network = nil, nil, "none"
 	co.Args, co.Entrypoint, co.EntrypointSet = o.Args, nil, true
-	co.Terminal = o.Terminal
+	co.Terminal, co.ConsoleSize = o.Terminal, o.Size
 	co.Env = append(slices.Clone(co.Env), o.Env...)
 	if co.Hostname == "" {
 		co.Hostname = c.ShortID()

@@ -77,7 +77,7 @@ type launch struct {
 	spec    *specs.Spec
 	user    User
 	group   *cgroup.Group
-	process *sandbox.Process
+	process process
 	net     *connection
 	pipes   pipes
 }
@@ -122,7 +122,7 @@ func (p *pipes) close() {
 
 func (l *launch) start(ctx context.Context) (*running, error) {
 	for _, step := range []func(context.Context) error{
-		l.mapIDs, l.mountRoot, l.makeSpec, l.makePipes, l.makeGroup, l.clone, l.connect, l.release,
+		l.mapIDs, l.mountRoot, l.makeSpec, l.makePipes, l.create, l.connect, l.release,
 	} {
 		if err := step(ctx); err != nil {
 			if l.process != nil {
@@ -131,8 +131,12 @@ func (l *launch) start(ctx context.Context) (*running, error) {
 			return nil, err
 		}
 	}
+	console, err := duplicate(l.process.Console())
+	if err != nil {
+		return nil, err
+	}
 	r := &running{
-		pid: l.process.PID(), console: l.process.Console(), network: &l.net.state,
+		pid: l.process.PID(), console: console, network: &l.net.state,
 		stdin: l.pipes.parent[0], stdout: l.pipes.parent[1], stderr: l.pipes.parent[2],
 		wait: l.wait, signal: l.process.Signal,
 	}
@@ -149,6 +153,22 @@ func (l *launch) start(ctx context.Context) (*running, error) {
 		l.pipes.parent[i] = nil // the monitor's now
 	}
 	return r, nil
+}
+
+// duplicate is a terminal of the monitor's own, which reads the last output when
+// the process is gone and closed.
+func duplicate(f *os.File) (*os.File, error) {
+	if f == nil {
+		return nil, nil
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("keep terminal: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // Fd made it wait
+		return nil, fmt.Errorf("keep terminal: %w", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func (l *launch) mapIDs(context.Context) (err error) {
@@ -270,6 +290,17 @@ func (l *launch) makeGroup(context.Context) error {
 	return err
 }
 
+// create makes the process, which waits for release.
+func (l *launch) create(ctx context.Context) error {
+	if l.o.Runtime != "" {
+		return l.createOther(ctx)
+	}
+	if err := l.makeGroup(ctx); err != nil {
+		return err
+	}
+	return l.clone(ctx)
+}
+
 // clone starts the child, which waits at the gate.
 func (l *launch) clone(ctx context.Context) error {
 	filter, err := Filter(l.spec)
@@ -301,10 +332,12 @@ func (l *launch) clone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.process, err = start(ctx, p, netns); err != nil {
+	started, err := start(ctx, p, netns)
+	if err != nil {
 		p.Close()
 		return err
 	}
+	l.process = started
 	if l.group != nil {
 		return l.group.Add(l.process.PID())
 	}

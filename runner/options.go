@@ -61,7 +61,8 @@ type ContainerOptions struct {
 	DNSOptions []string
 
 	Terminal    bool
-	Interactive bool // keep standard input open
+	ConsoleSize [2]uint16 // rows and columns at first; zero: none
+	Interactive bool      // keep standard input open
 	Attach      []string
 	AutoRemove  bool
 	Once        bool // by run with AutoRemove: nobody but its maker will start it

@@ -14,7 +14,6 @@ import (
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/sandbox"
-	"github.com/hodbuild/hod/runner/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -86,8 +85,7 @@ func WriteBundle(ctx context.Context, store *layers.Store, img *layers.Image, o 
 	if err != nil {
 		return err
 	}
-	s.Version = "1.0.2" // the oldest that has all that we use: older runtimes refuse newer ones
-	s.Linux.Seccomp = seccomp.Portable(s.Linux.Seccomp)
+	portable(s)
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)

@@ -54,6 +54,9 @@ func Spec(cfg ImageConfig, o ContainerOptions) (*specs.Spec, error) {
 			MaskedPaths: slices.Clone(maskedPaths), ReadonlyPaths: slices.Clone(readonlyPaths), Sysctl: map[string]string{},
 		},
 	}
+	if o.Terminal && o.ConsoleSize[0] > 0 {
+		s.Process.ConsoleSize = &specs.Box{Height: uint(o.ConsoleSize[0]), Width: uint(o.ConsoleSize[1])}
+	}
 	steps := []func(*specs.Spec, ImageConfig, ContainerOptions) error{
 		setCommand, setNamespaces, setCapabilities, setMounts, setDevices, setResources, setUlimits, setSysctls, setSecurity,
 	}
@@ -66,9 +69,6 @@ func Spec(cfg ImageConfig, o ContainerOptions) (*specs.Spec, error) {
 }
 
 func setCommand(s *specs.Spec, cfg ImageConfig, o ContainerOptions) error {
-	if o.Runtime != "" {
-		return fmt.Errorf("runtime %q: hod starts containers itself; 'hod spec' writes the specification for another runtime", o.Runtime)
-	}
 	entry, args := cfg.Entrypoint, cfg.Cmd
 	if o.EntrypointSet {
 		entry, args = o.Entrypoint, nil

@@ -41,7 +41,7 @@ func execVerb(c *cli.Context) error {
 	}
 	o := runner.ExecOptions{
 		Args: c.Args().Tail(), Env: env.Env, Dir: c.String("workdir"), User: c.String("user"),
-		Privileged: c.Bool("privileged"), Terminal: c.Bool("tty") && !c.Bool("detach"), Detach: c.Bool("detach"),
+		Privileged: c.Bool("privileged"), Terminal: c.Bool("tty") && !c.Bool("detach"), Detach: c.Bool("detach"), Size: windowSize(),
 	}
 	if o.Terminal && c.Bool("interactive") && !hasTermios(os.Stdin) {
 		return errors.New("the input device is not a TTY: leave out -t")

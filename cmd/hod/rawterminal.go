@@ -58,3 +58,12 @@ func windowSizes() (sizes <-chan [2]uint16, stop func()) {
 	}()
 	return ch, func() { signal.Stop(changed); close(done) }
 }
+
+// windowSize is the rows and columns of the terminal, zero without one.
+func windowSize() [2]uint16 {
+	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return [2]uint16{}
+	}
+	return [2]uint16{size.Row, size.Col}
+}

@@ -90,6 +90,9 @@ func containerOptions(c *cli.Context) (runner.ContainerOptions, error) {
 		Privileged: c.Bool("privileged"), UserNS: c.String("userns"), PIDNS: c.String("pid"), IPCNS: c.String("ipc"), UTSNS: c.String("uts"),
 		CgroupNS: c.String("cgroupns"), CgroupParent: c.String("cgroup-parent"), VolumesFrom: c.StringSlice("volumes-from"), Runtime: c.String("runtime"), Platform: c.String("platform"),
 	}
+	if o.Terminal {
+		o.ConsoleSize = windowSize()
+	}
 	if c.IsSet("entrypoint") {
 		o.EntrypointSet = true
 		if e := c.String("entrypoint"); e != "" {

@@ -72,6 +72,36 @@ func Create(id, parent string, res *specs.LinuxResources) (*Group, error) {
 // Open is the group of the folders that Paths gave.
 func Open(paths map[string]string) *Group { return &Group{paths: paths} }
 
+// Of is the group that another runtime put a process into. The roots of the
+// hierarchies are nobody's group.
+func Of(pid int) (*Group, error) {
+	mounts, err := hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return nil, fmt.Errorf("find control group: %w", err)
+	}
+	g := &Group{paths: map[string]string{}}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 || fields[2] == "/" {
+			continue
+		}
+		names := strings.Split(fields[1], ",")
+		if fields[1] == "" {
+			names = []string{Unified}
+		}
+		for _, name := range names {
+			if base := mounts[name]; base != "" && !strings.Contains(name, "=") && (name != Unified || mounts["memory"] == "") {
+				g.paths[name] = filepath.Join(base, fields[2])
+			}
+		}
+	}
+	return g, nil
+}
+
 // Paths lists the folders by controller, "unified" for v2.
 func (g *Group) Paths() map[string]string { return g.paths }
 

@@ -103,7 +103,7 @@ func (p *Process) run() error {
 	var received error
 	p.program.closeShared()
 	if p.program.console != nil {
-		p.console, received = receiveTerminal(p.program.console)
+		p.console, received = ReceiveTerminal(p.program.console)
 		p.program.console.Close()
 	}
 	p.program.doneR.Read(make([]byte, 1)) // end of file: execve happened or the child is gone
@@ -137,7 +137,8 @@ func (p *Program) closeShared() {
 	p.own = []*os.File{p.doneR}
 }
 
-func receiveTerminal(socket *os.File) (*os.File, error) {
+// ReceiveTerminal takes the master of a terminal that comes through a socket.
+func ReceiveTerminal(socket *os.File) (*os.File, error) {
 	control := make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := unix.Recvmsg(int(socket.Fd()), make([]byte, 1), control, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
