@@ -163,12 +163,17 @@ func (l *launch) createOther(context.Context) error {
 	args := []string{"--bundle", dir, "--pid-file", pidFile}
 	var consoles net.Listener
 	if l.o.Terminal {
-		var err error
-		if consoles, err = listenIn(dir, "tty"); err != nil {
+		socket := filepath.Join(runDir, "oci", l.c.ShortID()+".tty") // a socket's name is short
+		err := os.MkdirAll(filepath.Dir(socket), 0o700)
+		if err == nil {
+			consoles, err = listenIn(filepath.Dir(socket), filepath.Base(socket))
+		}
+		if err != nil {
 			return fmt.Errorf("listen for terminal: %w", err)
 		}
+		defer os.Remove(socket)
 		defer consoles.Close()
-		args = append(args, "--console-socket", filepath.Join(dir, "tty"))
+		args = append(args, "--console-socket", socket)
 	}
 	cmd := p.runtime.command("create", append(args, l.c.ID)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nilFile(l.pipes.child[0]), nilWriter(l.pipes.child[1]), nilWriter(l.pipes.child[2])
