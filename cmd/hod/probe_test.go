@@ -5,6 +5,7 @@ package main_test
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,10 +93,20 @@ func TestProbe(t *testing.T) {
 					}
 					continue
 				}
-				compareGolden(t, filepath.Join("testdata/probe", rung+".golden"), changing.ReplaceAllString(string(out), "*"))
+				compareGolden(t, filepath.Join("testdata/probe", rung+".golden"), changing.ReplaceAllString(asNobody(string(out)), "*"))
 			}
 		})
 	}
+}
+
+// asNobody writes what an ordinary user's own id and group change, as the golden
+// file's user has it, who is nobody and in no group.
+func asNobody(out string) string {
+	if os.Getuid() == 0 {
+		return out
+	}
+	out = strings.Replace(out, fmt.Sprintf("uid_map 0 %d 1\n", os.Getuid()), "uid_map 0 65534 1\n", 1)
+	return strings.Replace(out, "status Groups: 0\n", "status Groups:\n", 1)
 }
 
 func compareGolden(t *testing.T, file, got string) {

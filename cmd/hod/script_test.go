@@ -240,7 +240,9 @@ func config(ts *testscript.TestScript, neg bool, args []string) {
 // asuser COMMAND… runs as uid 65534 with a store of its own.
 func asuser(ts *testscript.TestScript, neg bool, args []string) {
 	if os.Getuid() != 0 {
-		ts.Check(ts.Exec(args[0], args[1:]...))
+		if err := ts.Exec(args[0], args[1:]...); (err != nil) != neg {
+			ts.Fatalf("asuser %v: %v", args, err)
+		}
 		return
 	}
 	home := ts.MkAbs(".user")
