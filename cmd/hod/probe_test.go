@@ -93,15 +93,15 @@ func TestProbe(t *testing.T) {
 					}
 					continue
 				}
-				compareGolden(t, filepath.Join("testdata/probe", rung+".golden"), changing.ReplaceAllString(asNobody(string(out)), "*"))
+				compareGolden(t, filepath.Join("testdata/probe", rung+".golden"), changing.ReplaceAllString(asWritten(string(out)), "*"))
 			}
 		})
 	}
 }
 
-// asNobody writes what an ordinary user's own id and group change, as the golden
+// asWritten writes what an ordinary user's own id and group change, as the golden
 // file's user has it, who is nobody and in no group.
-func asNobody(out string) string {
+func asWritten(out string) string {
 	if os.Getuid() == 0 {
 		return out
 	}
