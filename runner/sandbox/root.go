@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,7 @@ func (c *compiler) overlay(r Root) slot {
 	}
 	done := c.jump("skip the old form")
 	c.entries[first].onError = c.here()
-	set("lowerdir", strings.Join(r.Lower, ":"))
+	set("lowerdir", c.lowerNames(r.Lower))
 	c.entries[done].jump = c.here()
 	if r.Upper != "" {
 		set("upperdir", r.Upper)
@@ -77,4 +78,26 @@ func (c *compiler) overlay(r Root) slot {
 	}
 	c.call(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
 	return c.result(c.call(what, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, int(attrs)))
+}
+
+// lowerNames is a list of layers for lowerdir, of which fsconfig takes 255 bytes:
+// a longer one names descriptors, seen from the folder of descriptors.
+func (c *compiler) lowerNames(lower []string) string {
+	const (
+		what  = "open layers for lowerdir"
+		most  = 255
+		first = 300 // above what the child inherits
+	)
+	names := strings.Join(lower, ":")
+	if len(names) <= most {
+		return names
+	}
+	short := make([]string, len(lower))
+	for i, l := range lower {
+		fd := c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, l, unix.OPEN_TREE_CLOEXEC))
+		c.call(what, unix.SYS_DUP3, fd, first+i, unix.O_CLOEXEC)
+		short[i] = strconv.Itoa(first + i)
+	}
+	c.call(what, unix.SYS_CHDIR, "/proc/self/fd")
+	return strings.Join(short, ":")
 }
