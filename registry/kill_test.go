@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 
 const (
 	movedSize = 24 << 20
-	killAfter = 7 << 20 // bytes that a process moves before it is killed
+	killAfter = 3 << 20 // bytes that a process moves before it is killed
 )
 
 func move(what, root, name string) error {
@@ -225,7 +225,7 @@ func slowly(t *testing.T, addr string) string {
 	return l.Addr().String()
 }
 
-// pour copies one direction of a connection, at most 64 MB a second.
+// pour copies one direction of a connection, at most 32 MB a second.
 func pour(to, from *net.TCPConn) {
 	defer to.CloseWrite()
 	buf := make([]byte, 128<<10)
@@ -234,7 +234,7 @@ func pour(to, from *net.TCPConn) {
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
 			return
 		}
-		time.Sleep(time.Duration(n) * time.Second / (64 << 20))
+		time.Sleep(time.Duration(n) * time.Second / (32 << 20))
 	}
 }
 
