@@ -66,6 +66,7 @@ func memorySettings(m *specs.LinuxMemory) []setting {
 		name, v1 string
 		limit    *int64
 	}{
+		//lint:ignore SA1019 a bundle may still ask for it
 		{"the kernel memory limit", "memory.kmem.limit_in_bytes", m.Kernel},
 		{"the kernel memory limit for TCP", "memory.kmem.tcp.limit_in_bytes", m.KernelTCP},
 	} {
