@@ -21,6 +21,9 @@ import (
 // farSide is a host behind the host, with addresses of both families.
 func farSide(t *testing.T) *os.File {
 	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: it makes network namespaces")
+	}
 	far, err := NewNamespace()
 	if err != nil {
 		t.Fatal(err)
