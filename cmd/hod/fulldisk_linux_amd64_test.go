@@ -207,8 +207,8 @@ func TestBombs(t *testing.T) {
 	b := &crashBed{t: t, dir: t.TempDir(), want: map[string]string{}}
 	root := filepath.Join(at, "s")
 	script := `mkdir old && echo old > old/f && tar -cf old.tar old
-		yes bomb | head -c 200M > bomb && tar -cf - bomb | gzip -1 > bomb.tar.gz && rm bomb
-		truncate -s 200M holes && tar -cf - holes | gzip -1 > holes.tar.gz`
+		yes bomb | head -c 80M > bomb && tar -cf - bomb | gzip -1 > bomb.tar.gz && rm bomb
+		truncate -s 80M holes && tar -cf - holes | gzip -1 > holes.tar.gz`
 	cmd := exec.Command("sh", "-ec", script)
 	cmd.Dir = b.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
