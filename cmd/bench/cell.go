@@ -35,8 +35,8 @@ func (b *bench) allCells() []*cell {
 	for _, w := range work.All() {
 		all = append(all, b.buildCells(w)...)
 	}
-	all = append(all, b.moveCells()...)
-	return append(all, b.startCells()...)
+	all = append(all, b.startCells()...)
+	return append(all, b.moveCells()...)
 }
 
 // buildCells is a work cold, cached, changed, pushed, and as an archive.
