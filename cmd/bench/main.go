@@ -32,6 +32,7 @@ type options struct {
 	disk        int64
 	list        bool
 	readme      string
+	add         bool
 	flame       string
 }
 
@@ -51,6 +52,7 @@ func main() {
 	flag.DurationVar(&o.limit, "for", 0, "begin no further cell after this time, and name those that are left out")
 	flag.BoolVar(&o.list, "list", false, "print the cells and their peers")
 	flag.StringVar(&o.flame, "flame", "", "profile hod in these cells instead, and draw this SVG")
+	flag.BoolVar(&o.add, "add", false, "keep what the folder of the results has of other cells")
 	flag.StringVar(&o.readme, "readme", "", "put the pictures between the marks in this file when all is done")
 	flag.Int64Var(&o.disk, "disk", 9<<30, "bytes of the disk in memory")
 	load := flag.String("load", "", "be fifty clients of the registry at this address, check all that they get, and end")
@@ -146,6 +148,11 @@ func run(o options, folder string) error {
 	}
 	if o.flame != "" {
 		return b.drawFlame(o.flame)
+	}
+	if o.add {
+		if err := b.report.keep(o.out, b.cells); err != nil {
+			return err
+		}
 	}
 	begun := time.Now()
 	for _, c := range b.cells {

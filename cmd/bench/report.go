@@ -53,6 +53,28 @@ func newReport(o options) *report {
 	return &report{Scale: o.scale, Versions: map[string]string{}, About: map[string]string{}, LeftOut: map[string]string{}}
 }
 
+// keep takes over from an earlier run what it found in other cells than these.
+func (r *report) keep(dir string, cells []*cell) error {
+	raw, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if err != nil {
+		return err
+	}
+	var old report
+	if err := json.Unmarshal(raw, &old); err != nil {
+		return fmt.Errorf("read the results in %s: %w", dir, err)
+	}
+	again := func(row *row) bool {
+		return slices.ContainsFunc(cells, func(c *cell) bool { return c.name == row.Cell })
+	}
+	r.Rows = append(r.Rows, slices.DeleteFunc(old.Rows, again)...)
+	for name, version := range old.Versions {
+		if _, known := r.Versions[name]; !known {
+			r.Versions[name], r.About[name] = version, old.About[name]
+		}
+	}
+	return nil
+}
+
 func (r *report) leaveOut(name, why string) {
 	r.LeftOut[name] = strings.Join(strings.Fields(why), " ")
 	fmt.Fprintf(os.Stderr, "# %s is left out: %s\n", name, r.LeftOut[name])
