@@ -16,6 +16,9 @@ func (r *report) markdown() string {
 	if r.Scale != 1 {
 		fmt.Fprintf(&b, "**W3 and W4 at %g of their size: a trial, not a result.**\n", r.Scale)
 	}
+	if r.Parts {
+		b.WriteString("Made in several runs one after another, in which not every tool was asked.\n")
+	}
 	b.WriteString(reading)
 	if m.RoundTrip > 0 {
 		fmt.Fprintf(&b, "The slow link's round trip, measured: %.1f ms.\n", m.RoundTrip)

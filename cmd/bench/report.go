@@ -21,6 +21,7 @@ type report struct {
 	About    map[string]string // of a peer: how it was used
 	LeftOut  map[string]string // a peer, and why
 	Scale    float64
+	Parts    bool `json:",omitempty"` // made in several runs one after another, -add
 	Rows     []*row
 }
 
@@ -66,6 +67,7 @@ func (r *report) keep(dir string, cells []*cell) error {
 	again := func(row *row) bool {
 		return slices.ContainsFunc(cells, func(c *cell) bool { return c.name == row.Cell })
 	}
+	r.Parts = true
 	r.Rows = append(r.Rows, slices.DeleteFunc(old.Rows, again)...)
 	for name, version := range old.Versions {
 		if _, known := r.Versions[name]; !known {
