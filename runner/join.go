@@ -32,7 +32,19 @@ type ExecOptions struct {
 	Detach bool
 }
 
-// Exec runs a process in a running container and returns its exit code.
+// Seal makes sure that no process of a running container can write into hod's own
+// file. It may start this program once more, so it comes before anything that is
+// undone at the end, as the mode of a terminal.
+func (cs *Containers) Seal(ctx context.Context, ref string) error {
+	_, s, err := cs.mustRun(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return sandbox.SealFor(s.Pid)
+}
+
+// Exec runs a process in a running container and returns its exit code. Who did not
+// call [Containers.Seal] may be started once more.
 func (cs *Containers) Exec(ctx context.Context, ref string, o ExecOptions, f Foreground) (int, error) {
 	c, s, err := cs.mustRun(ctx, ref)
 	if err != nil {

@@ -54,20 +54,23 @@ func execVerb(c *cli.Context) error {
 	if c.Bool("interactive") {
 		f.Stdin = os.Stdin
 	}
-	if o.Terminal {
-		restore, err := rawTerminal(c.Bool("interactive"))
-		if err != nil {
-			return err
-		}
-		defer restore()
-		sizes, stop := windowSizes()
-		defer stop()
-		f.Sizes = sizes
-	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	f.Signals = signals
 	return withContainers(c, func(cs *runner.Containers) error {
+		if err := cs.Seal(c.Context, c.Args().First()); err != nil {
+			return withCode(1, err)
+		}
+		if o.Terminal {
+			restore, err := rawTerminal(c.Bool("interactive"))
+			if err != nil {
+				return err
+			}
+			defer restore()
+			sizes, stop := windowSizes()
+			defer stop()
+			f.Sizes = sizes
+		}
 		code, err := cs.Exec(context.WithoutCancel(c.Context), c.Args().First(), o, f)
 		if errors.Is(err, runner.ErrDetached) {
 			return nil
