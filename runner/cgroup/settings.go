@@ -47,6 +47,9 @@ func memorySettings(m *specs.LinuxMemory) []setting {
 		return nil
 	}
 	var s []setting
+	if m.UseHierarchy != nil && *m.UseHierarchy { // version 2 always has one: it is told what it begins with
+		s = append(s, setting{"the memory hierarchy", "memory", "memory.use_hierarchy", "1", "memory.low", "0", false})
+	}
 	if m.Limit != nil && *m.Limit != 0 {
 		v1, v2 := limit(*m.Limit)
 		s = append(s, setting{"the memory limit", "memory", "memory.limit_in_bytes", v1, "memory.max", v2, false})
@@ -74,9 +77,6 @@ func memorySettings(m *specs.LinuxMemory) []setting {
 			v1, _ := limit(*old.limit)
 			s = append(s, setting{old.name, "memory", old.v1, v1, "", "", false})
 		}
-	}
-	if m.UseHierarchy != nil && *m.UseHierarchy { // which version 2 always has
-		s = append(s, setting{"the memory hierarchy", "memory", "memory.use_hierarchy", "1", "memory.low", "0", false})
 	}
 	if m.Swappiness != nil {
 		s = append(s, setting{"the swappiness", "memory", "memory.swappiness", fmt.Sprint(*m.Swappiness), "", "", false})
@@ -106,17 +106,14 @@ func cpuSettings(c *specs.LinuxCPU) []setting {
 		v1, v2 := limit(*c.Quota)
 		s = append(s, setting{"the cpu quota", "cpu", "cpu.cfs_quota_us", v1, "cpu.max", fmt.Sprintf("%s %d", v2, period), false})
 	}
-	for _, n := range []struct {
-		name, v1, v2 string
-		value        *uint64
-	}{
-		{"the cpu burst", "cpu.cfs_burst_us", "cpu.max.burst", c.Burst},
-		{"the realtime period", "cpu.rt_period_us", "", c.RealtimePeriod},
-		{"the realtime runtime", "cpu.rt_runtime_us", "", positive(c.RealtimeRuntime)},
-		{"cpu idle", "cpu.idle", "cpu.idle", positive(c.Idle)},
+	for _, n := range []struct{ name, v1, v2, value string }{
+		{"the cpu burst", "cpu.cfs_burst_us", "cpu.max.burst", number(c.Burst)},
+		{"the realtime period", "cpu.rt_period_us", "", number(c.RealtimePeriod)},
+		{"the realtime runtime", "cpu.rt_runtime_us", "", number(c.RealtimeRuntime)},
+		{"cpu idle", "cpu.idle", "cpu.idle", number(c.Idle)},
 	} {
-		if n.value != nil {
-			s = append(s, setting{n.name, "cpu", n.v1, fmt.Sprint(*n.value), n.v2, fmt.Sprint(*n.value), false})
+		if n.value != "" {
+			s = append(s, setting{n.name, "cpu", n.v1, n.value, n.v2, n.value, false})
 		}
 	}
 	if c.Cpus != "" {
@@ -169,12 +166,12 @@ func ioSettings(b *specs.LinuxBlockIO) []setting {
 // runtimes do.
 func ioWeight(w uint16) int { return max(1, 1+(int(w)-10)*9999/990) }
 
-func positive(n *int64) *uint64 {
+// number is a number as control files take it, empty where none is given.
+func number[T int64 | uint64](n *T) string {
 	if n == nil {
-		return nil
+		return ""
 	}
-	u := uint64(*n)
-	return &u
+	return fmt.Sprint(*n)
 }
 
 func otherSettings(res *specs.LinuxResources) []setting {

@@ -13,7 +13,7 @@ import (
 // TestSettings: each limit becomes a file of the old hierarchies and of the
 // unified one; one that a version does not have is refused there by its name.
 func TestSettings(t *testing.T) {
-	n, u, w, yes, big := int64(5), uint64(7), uint16(100), true, uint32(9)
+	n, less, u, w, yes, big := int64(5), int64(-1), uint64(7), uint16(100), true, uint32(9)
 	at := specs.LinuxBlockIODevice{Major: 8, Minor: 1}
 	rate := []specs.LinuxThrottleDevice{{LinuxBlockIODevice: at, Rate: 3}}
 	memory := func(m specs.LinuxMemory) specs.LinuxResources { return specs.LinuxResources{Memory: &m} }
@@ -31,6 +31,8 @@ func TestSettings(t *testing.T) {
 		{memory(specs.LinuxMemory{Swappiness: &u}), "memory.swappiness=7", "="},
 		{memory(specs.LinuxMemory{DisableOOMKiller: &yes}), "memory.oom_control=1", "="},
 		{memory(specs.LinuxMemory{UseHierarchy: &yes}), "memory.use_hierarchy=1", "memory.low=0"},
+		{memory(specs.LinuxMemory{UseHierarchy: &yes, Reservation: &n}), "memory.use_hierarchy=1 memory.soft_limit_in_bytes=5", "memory.low=0 memory.low=5"},
+		{cpu(specs.LinuxCPU{RealtimeRuntime: &less}), "cpu.rt_runtime_us=-1", "="},
 		{cpu(specs.LinuxCPU{Shares: &u}), "cpu.shares=7", "cpu.weight=1"},
 		{cpu(specs.LinuxCPU{Quota: &n}), "cpu.cfs_quota_us=5", "cpu.max=5 100000"},
 		{cpu(specs.LinuxCPU{Period: &u}), "cpu.cfs_period_us=7", "cpu.max=max 7"},
