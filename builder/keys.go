@@ -101,10 +101,11 @@ func (b *build) surroundings() []cache.Input {
 		list = append(list, cache.Text("the build's --network", o.Network))
 	}
 	for _, h := range o.ExtraHosts {
-		list = append(list, cache.Text("--add-host", h))
+		name, address, _ := strings.Cut(h, ":")
+		list = append(list, cache.Text("--add-host "+name, address))
 	}
 	for _, u := range o.Ulimits {
-		list = append(list, cache.Text("--ulimit", fmt.Sprint(u)))
+		list = append(list, cache.Text("--ulimit "+u.Name, fmt.Sprintf("%d:%d", u.Soft, u.Hard)))
 	}
 	if o.ShmSize > 0 {
 		list = append(list, cache.Text("--shm-size", fmt.Sprint(o.ShmSize)))

@@ -51,8 +51,8 @@ func (o Output) has(levels ...string) bool {
 // isArchive says whether an output is a layout of images.
 func (o Output) isArchive() bool { return o.Type == "oci" || o.Type == "docker" }
 
-// isImage says whether an output takes images and not files.
-func (o Output) isImage() bool { return o.Type == "image" || o.isArchive() }
+// IsImage says whether an output takes images, which have an ID, and not files.
+func (o Output) IsImage() bool { return o.Type == "image" || o.isArchive() }
 
 // names are the full names of what an output takes.
 func (b *build) names(out Output) ([]string, error) {
@@ -89,7 +89,7 @@ func (o Output) check(all Options) error {
 	if o.has(OnIndexDescriptor) && !o.isArchive() {
 		return errors.New("annotation of an index-descriptor: only an archive has one: use -o type=oci")
 	}
-	if len(o.Annotations) > 0 && !o.isImage() {
+	if len(o.Annotations) > 0 && !o.IsImage() {
 		return fmt.Errorf("annotations: an output of type %s has no manifest to hold them", o.Type)
 	}
 	if err := o.Form.Compression.Validate(); o.Form.Compression.Algorithm != "" && err != nil {

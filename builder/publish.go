@@ -27,7 +27,7 @@ func (b *build) finish(ctx context.Context) (*Result, error) {
 	for _, out := range outputs {
 		switch {
 		case out.Type == "cacheonly":
-		case out.isImage():
+		case out.IsImage():
 			if err := b.storeAll(ctx, res); err != nil {
 				return nil, err
 			}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -138,13 +137,16 @@ func (s *Store) RecordKeys(op digest.Digest) ([]digest.Digest, error) {
 	return keys, nil
 }
 
-// Records gives the data of all records of all operations that can be read, in
-// no order. Unlike [Store.Record] it holds nothing, and counts as no use.
+// Records gives the data of all records of all operations that can be read, the
+// longest unused first. Unlike [Store.Record] it holds nothing, and counts as no use.
 func (s *Store) Records() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		paths, _ := filepath.Glob(s.path("cache", "*", "*")) // the pattern is well formed
-		for _, path := range paths {
-			if rec, err := readCacheRecord(path); err == nil && !yield(rec.Data) {
+		files, err := s.cacheFiles(context.Background())
+		if err != nil {
+			return // what cannot be listed cannot be read
+		}
+		for _, f := range files {
+			if rec, err := readCacheRecord(s.path("cache", f.op, f.key)); err == nil && !yield(rec.Data) {
 				return
 			}
 		}

@@ -269,6 +269,27 @@ func TestPartialAndUpload(t *testing.T) {
 	}
 }
 
+// TestRecordsAreListed wherever the store lies: its path is no pattern.
+func TestRecordsAreListed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a[b]*")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, want := testStoreOn(t, dir), map[string]bool{}
+	for _, text := range []string{"one", "two"} {
+		if err := s.PutRecord(context.Background(), digest.FromString(text), digest.FromString("key"), []byte(text), nil); err != nil {
+			t.Fatal(err)
+		}
+		want[text] = true
+	}
+	for data := range s.Records() {
+		delete(want, string(data))
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
+	}
+}
+
 func TestRecords(t *testing.T) {
 	ctx, s := context.Background(), testStore(t)
 	op, key := digest.FromString("op"), digest.FromString("key")

@@ -200,7 +200,8 @@ func (c *copying) ask(ctx context.Context, d ocispec.Descriptor, m *layers.Manif
 			return nil
 		})
 	}
-	return there, referrers, g.Wait()
+	err = g.Wait() // before the results are looked at
+	return there, referrers, err
 }
 
 // blobs copies the blobs of a manifest, several at a time.

@@ -210,9 +210,6 @@ type remoteReader struct {
 	stalled int // bodies that brought nothing worth it
 }
 
-// leastStep is what a connection must bring to have been worth it.
-const leastStep = 1 << 10
-
 func (r *remoteReader) Read(p []byte) (int, error) {
 	at := r.at
 	n, err := r.read(p)
@@ -244,7 +241,7 @@ func (r *remoteReader) read(p []byte) (int, error) {
 	for r.at < r.c.desc.Size {
 		n, err := r.next(p[:min(int64(len(p)), r.c.desc.Size-r.at)])
 		if n > 0 {
-			if r.came += n; r.came >= leastStep {
+			if r.came += n; r.came >= transfer.LeastStep {
 				r.stalled = 0
 			}
 			r.at += int64(n)

@@ -4,6 +4,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,9 +70,9 @@ func (c *Container) ociRuntime() ociRuntime {
 	return ociRuntime{path: c.Options.Runtime, id: c.ID, log: c.file("runtime.log")}
 }
 
-func (r ociRuntime) command(verb string, args ...string) *exec.Cmd {
+func (r ociRuntime) command(ctx context.Context, verb string, args ...string) *exec.Cmd {
 	words := append([]string{"--root", filepath.Join(runDir, "oci", filepath.Base(r.path)), "--log", r.log, "--log-format", "json", verb}, args...)
-	return exec.Command(r.path, words...)
+	return exec.CommandContext(ctx, r.path, words...)
 }
 
 // run calls the runtime; its own words of what went wrong are the error.
@@ -126,7 +127,7 @@ func (p *foreignProcess) Signal(sig unix.Signal) error {
 
 // Release starts the program.
 func (p *foreignProcess) Release() error {
-	return p.runtime.run(p.runtime.command("start", p.runtime.id))
+	return p.runtime.run(p.runtime.command(context.Background(), "start", p.runtime.id))
 }
 
 // Wait reaps the process, which came to hod when the runtime left it.
@@ -146,11 +147,11 @@ func (p *foreignProcess) Close() error {
 	return nil
 }
 
-func (r ociRuntime) delete() { _ = r.command("delete", "--force", r.id).Run() } // what it left is seen by nobody
+func (r ociRuntime) delete() { _ = r.command(context.Background(), "delete", "--force", r.id).Run() } // what it left is seen by nobody
 
 // createOther makes the container with the runtime that was asked for, which
 // stops before the program.
-func (l *launch) createOther(context.Context) error {
+func (l *launch) createOther(ctx context.Context) error {
 	dir := l.c.file("bundle")
 	if err := l.writeBundle(dir); err != nil {
 		return err
@@ -175,7 +176,7 @@ func (l *launch) createOther(context.Context) error {
 		defer consoles.Close()
 		args = append(args, "--console-socket", socket)
 	}
-	cmd := p.runtime.command("create", append(args, l.c.ID)...)
+	cmd := p.runtime.command(ctx, "create", append(args, l.c.ID)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nilFile(l.pipes.child[0]), nilWriter(l.pipes.child[1]), nilWriter(l.pipes.child[2])
 	tree, err := l.tree()
 	if err != nil {
@@ -260,7 +261,7 @@ func (l *launch) writeBundle(dir string) error {
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	portable(l.spec)
-	l.spec.Linux.CgroupsPath = filepath.Join("/", firstOf(l.o.CgroupParent, "hod"), l.c.ID)
+	l.spec.Linux.CgroupsPath = filepath.Join("/", cmp.Or(l.o.CgroupParent, "hod"), l.c.ID)
 	if l.shared != nil {
 		l.spec.Linux.Namespaces = append(l.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: fmt.Sprintf("/proc/%d/ns/net", l.sharedPid)})
 	}
@@ -269,13 +270,6 @@ func (l *launch) writeBundle(dir string) error {
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	return os.WriteFile(filepath.Join(dir, "config.json"), text, 0o600)
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // inPrivateMounts calls fn on a thread that alone sees the tree at target. What
@@ -323,13 +317,11 @@ func execOther(ctx context.Context, c *Container, s *State, o ExecOptions, f For
 	if o.Detach {
 		args = append(args, "--detach")
 	}
-	cmd := r.command("exec", append(args, c.ID)...)
+	cmd := r.command(ctx, "exec", append(args, c.ID)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = f.Stdin, f.Stdout, f.Stderr
 	if o.Detach {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, nil, nil
 	}
-	kill := context.AfterFunc(ctx, func() { cmd.Process.Kill() })
-	defer kill()
 	err = r.run(cmd)
 	var failed *exec.ExitError
 	if r.said() == "" && errors.As(err, &failed) {

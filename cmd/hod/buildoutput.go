@@ -45,15 +45,10 @@ func buildOutputs(c *cli.Context, s *layers.Store, client *registry.Client, o *b
 			o.Outputs[i].Annotations = append(o.Outputs[i].Annotations, list...)
 		}
 	}
-	if c.String("iidfile") != "" && len(o.Outputs) > 0 && !slices.ContainsFunc(o.Outputs, makesImage) {
+	if c.String("iidfile") != "" && len(o.Outputs) > 0 && !slices.ContainsFunc(o.Outputs, builder.Output.IsImage) {
 		return errors.New("--iidfile needs an image: add -o type=image")
 	}
 	return nil
-}
-
-// makesImage says whether an output has an ID.
-func makesImage(out builder.Output) bool {
-	return out.Type == "image" || out.Type == "oci" || out.Type == "docker"
 }
 
 // pushOrLoad reads --push, which outputs to the store then do too, and --load.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -81,7 +82,7 @@ func inspectConfig(c *runner.Container) map[string]any {
 	if len(o.Args) > 0 {
 		cmd = o.Args
 	}
-	host, exposed := firstWord(o.Hostname, c.ShortID()), map[string]struct{}{}
+	host, exposed := cmp.Or(o.Hostname, c.ShortID()), map[string]struct{}{}
 	for p := range c.Config.ExposedPorts {
 		exposed[withProtocol(p)] = struct{}{}
 	}
@@ -94,19 +95,10 @@ func inspectConfig(c *runner.Container) map[string]any {
 	}
 	return map[string]any{
 		"Image": c.Image, "Hostname": host, "Domainname": o.Domainname, "Labels": c.Labels(), "Env": runner.MergeEnv(c.Config.Env, o.Env),
-		"Cmd": cmd, "Entrypoint": entry, "User": firstWord(o.User, c.Config.User), "WorkingDir": firstWord(o.WorkingDir, c.Config.WorkingDir),
+		"Cmd": cmd, "Entrypoint": entry, "User": cmp.Or(o.User, c.Config.User), "WorkingDir": cmp.Or(o.WorkingDir, c.Config.WorkingDir),
 		"Tty": o.Terminal, "OpenStdin": o.Interactive, "ExposedPorts": exposed, "Volumes": c.Config.Volumes, "Healthcheck": health,
-		"StopSignal": firstWord(o.StopSignal, c.Config.StopSignal, "SIGTERM"), "StopTimeout": o.StopTimeout,
+		"StopSignal": cmp.Or(o.StopSignal, c.Config.StopSignal, "SIGTERM"), "StopTimeout": o.StopTimeout,
 	}
-}
-
-func firstWord(words ...string) string {
-	for _, w := range words {
-		if w != "" {
-			return w
-		}
-	}
-	return ""
 }
 
 func withProtocol(port string) string {
@@ -142,18 +134,18 @@ func inspectHost(c *runner.Container) map[string]any {
 	if o.LogMaxSize > 0 {
 		log["max-size"], log["max-file"] = fmt.Sprint(o.LogMaxSize), fmt.Sprint(max(1, o.LogMaxFile))
 	}
-	restart := map[string]any{"Name": firstWord(o.Restart.Name, "no"), "MaximumRetryCount": o.Restart.Max}
+	restart := map[string]any{"Name": cmp.Or(o.Restart.Name, "no"), "MaximumRetryCount": o.Restart.Max}
 	devices := []map[string]string{}
 	for _, d := range o.Devices {
 		devices = append(devices, map[string]string{"PathOnHost": d.PathOnHost, "PathInContainer": d.PathInContainer, "CgroupPermissions": d.Permissions})
 	}
 	return map[string]any{
 		"Binds": binds, "Tmpfs": tmpfs, "PortBindings": bindings, "PublishAllPorts": o.PublishAll, "NetworkMode": networkMode(c), "RestartPolicy": restart,
-		"LogConfig":  map[string]any{"Type": firstWord(o.LogDriver, "json-file"), "Config": log},
+		"LogConfig":  map[string]any{"Type": cmp.Or(o.LogDriver, "json-file"), "Config": log},
 		"AutoRemove": o.AutoRemove, "VolumesFrom": o.VolumesFrom, "CapAdd": o.CapAdd, "CapDrop": o.CapDrop, "SecurityOpt": o.SecurityOpt, "Privileged": o.Privileged,
 		"ReadonlyRootfs": o.ReadOnly, "Init": o.Init, "Dns": o.DNS, "DnsOptions": o.DNSOptions, "DnsSearch": o.DNSSearch, "ExtraHosts": o.ExtraHosts,
-		"GroupAdd": o.GroupAdd, "IpcMode": firstWord(o.IPCNS, "private"), "PidMode": o.PIDNS, "UTSMode": o.UTSNS, "UsernsMode": o.UserNS, "CgroupnsMode": firstWord(o.CgroupNS, "private"),
-		"ShmSize": max(o.ShmSize, 0), "Runtime": firstWord(o.Runtime, "hod"), "Memory": r.Memory, "MemorySwap": r.MemorySwap, "MemoryReservation": r.MemoryReservation,
+		"GroupAdd": o.GroupAdd, "IpcMode": cmp.Or(o.IPCNS, "private"), "PidMode": o.PIDNS, "UTSMode": o.UTSNS, "UsernsMode": o.UserNS, "CgroupnsMode": cmp.Or(o.CgroupNS, "private"),
+		"ShmSize": max(o.ShmSize, 0), "Runtime": cmp.Or(o.Runtime, "hod"), "Memory": r.Memory, "MemorySwap": r.MemorySwap, "MemoryReservation": r.MemoryReservation,
 		"MemorySwappiness": r.MemorySwappiness, "OomKillDisable": r.OOMKillDisable, "OomScoreAdj": o.OOMAdj, "NanoCpus": r.NanoCPUs, "CpuShares": r.CPUShares,
 		"CpuPeriod": r.CPUPeriod, "CpuQuota": r.CPUQuota, "CpusetCpus": r.CpusetCPUs, "CpusetMems": r.CpusetMems, "PidsLimit": r.PidsLimit, "BlkioWeight": r.BlkioWeight,
 		"CgroupParent": o.CgroupParent, "Devices": devices, "DeviceCgroupRules": o.DeviceRules, "Ulimits": o.Ulimits, "Sysctls": o.Sysctls, "Annotations": o.Annotations,
@@ -164,7 +156,7 @@ func inspectMounts(cs *runner.Containers, c *runner.Container) []map[string]any 
 	list := []map[string]any{}
 	for _, m := range c.Options.Mounts {
 		v := map[string]any{
-			"Type": m.Type, "Name": "", "Driver": "", "Source": m.Source, "Destination": m.Target, "Mode": "", "RW": !m.ReadOnly, "Propagation": firstWord(m.Propagation, "rprivate"),
+			"Type": m.Type, "Name": "", "Driver": "", "Source": m.Source, "Destination": m.Target, "Mode": "", "RW": !m.ReadOnly, "Propagation": cmp.Or(m.Propagation, "rprivate"),
 		}
 		if m.Type == "volume" {
 			v["Name"], v["Driver"], v["Propagation"] = m.Source, "local", ""

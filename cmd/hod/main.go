@@ -21,7 +21,7 @@ import (
 func main() {
 	reexecuted()
 	// Never stopped: Go takes each signal back by way of another thread.
-	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:govet
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := 0
 	if args, ok := asRuntime(os.Args[0], os.Args[1:]); ok {
 		code = runRuntime(ctx, args, os.Stdout, os.Stderr)

@@ -90,6 +90,11 @@ func confirmed(c *cli.Context) bool {
 	if c.Bool("volumes") {
 		what = "all anonymous volumes that no container uses, " + what
 	}
+	return sure(c, what)
+}
+
+// sure asks whether something may be removed.
+func sure(c *cli.Context, what string) bool {
 	fmt.Fprintf(c.App.ErrWriter, "This removes %s. Are you sure? [y/N] ", what)
 	answer, _ := bufio.NewReader(c.App.Reader).ReadString('\n') // the end of input is a no
 	answer = strings.ToLower(strings.TrimSpace(answer))

@@ -3,9 +3,9 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,12 +25,8 @@ func containerPruneCommand() *cli.Command {
 			if err := arguments(c, 0, 0); err != nil {
 				return err
 			}
-			if !c.Bool("force") {
-				fmt.Fprint(c.App.ErrWriter, "This removes all containers that do not run. Are you sure? [y/N] ")
-				answer, _ := bufio.NewReader(c.App.Reader).ReadString('\n')
-				if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-					return nil
-				}
+			if !c.Bool("force") && !sure(c, "all containers that do not run") {
+				return nil
 			}
 			return withStore(c, func(s *layers.Store) error { return pruneContainers(c, s) })
 		},
@@ -65,15 +61,10 @@ func pruneContainers(c *cli.Context, s *layers.Store) error {
 		return err
 	}
 	var failed error
-next:
 	for _, e := range list {
-		if e.State.Running() || e.State.Status == runner.StatusRestarting {
+		out := func(fits func(runner.Entry) bool) bool { return !fits(e) }
+		if e.State.Running() || e.State.Status == runner.StatusRestarting || slices.ContainsFunc(keep, out) {
 			continue
-		}
-		for _, fits := range keep {
-			if !fits(e) {
-				continue next
-			}
 		}
 		err := cs.Remove(c.Context, e.ID, false, false)
 		if errors.Is(err, runner.ErrNoContainer) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hodbuild/hod/runner"
 )
@@ -52,7 +51,8 @@ func (f filterSet) match(e runner.Entry) bool {
 	return true
 }
 
-// resolve puts the times of the containers that before and since name in their place.
+// resolve puts the moments at which the containers were made that before and since
+// name in their place.
 func (f filterSet) resolve(list []runner.Entry) error {
 	for _, key := range []string{"before", "since"} {
 		for i, v := range f[key] {
@@ -60,11 +60,14 @@ func (f filterSet) resolve(list []runner.Entry) error {
 			if at < 0 {
 				return fmt.Errorf("filter %s=%s: %w: %s", key, v, runner.ErrNoContainer, v)
 			}
-			f[key][i] = list[at].Created.Format(time.RFC3339Nano)
+			f[key][i] = madeAt(list[at])
 		}
 	}
 	return nil
 }
+
+// madeAt is when a container was made, in a form that sorts as time does.
+func madeAt(e runner.Entry) string { return e.Created.UTC().Format("2006-01-02T15:04:05.000000000") }
 
 // matchName matches as docker does: a regular expression, with or without the
 // slash before a name.
@@ -81,9 +84,9 @@ func matchOne(e runner.Entry, key, v string) bool {
 	case "name":
 		return matchName(e.Name, v)
 	case "before":
-		return e.Created.Format(time.RFC3339Nano) < v
+		return madeAt(e) < v
 	case "since":
-		return e.Created.Format(time.RFC3339Nano) > v
+		return madeAt(e) > v
 	case "network":
 		return networkMode(e.Container) == v || e.Options.Network == v
 	case "expose":
@@ -97,9 +100,7 @@ func matchOne(e runner.Entry, key, v string) bool {
 	case "status":
 		return string(e.State.Status) == v
 	case "label":
-		k, want, valued := strings.Cut(v, "=")
-		got, ok := e.Labels()[k]
-		return ok && (!valued || got == want)
+		return labelFilter(v, true)(e.Labels())
 	case "ancestor":
 		return e.Image == v || strings.TrimSuffix(e.Image, ":latest") == strings.TrimSuffix(v, ":latest") || strings.HasPrefix(strings.TrimPrefix(e.ImageID, "sha256:"), strings.TrimPrefix(v, "sha256:"))
 	case "exited":

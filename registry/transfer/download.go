@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// LeastStep is how many bytes a connection must have brought to have been worth it.
+const LeastStep = 1 << 10
+
 const (
 	// stallTries is how often a download goes on without anything having come.
 	stallTries = 5
 	// minPiece and maxPiece bound what is asked for at once, where ranges are.
 	minPiece, maxPiece = 8 << 20, 64 << 20
-	// leastStep is what must have come for a connection to have been worth it.
-	leastStep = 1 << 10
 	// readSize is how much is written at once.
 	readSize = 256 << 10
 )
@@ -150,7 +151,7 @@ func (d *Download) fill(ctx context.Context, s span) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if stalled++; n >= leastStep {
+		if stalled++; n >= LeastStep {
 			stalled = 0
 		}
 		status := Status(err)
