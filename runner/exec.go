@@ -88,10 +88,9 @@ func (c *Command) mapOwnID() {
 // the error says why.
 func start(ctx context.Context, p *sandbox.Program, netns *os.File) (*sandbox.Process, error) {
 	proc, err := sandbox.Start(ctx, p, netns)
-	for _, refusal := range []error{unix.ENOSPC, unix.EUSERS, unix.EPERM} {
-		if errors.Is(err, refusal) {
-			return nil, userns.Refused(err)
-		}
+	var clone *sandbox.CloneError
+	if errors.As(err, &clone) && slices.Contains([]unix.Errno{unix.ENOSPC, unix.EUSERS, unix.EPERM}, clone.Errno) {
+		return nil, userns.Refused(err)
 	}
 	return proc, err
 }

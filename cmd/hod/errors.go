@@ -80,18 +80,28 @@ func withHint(err error, hint string) error {
 
 // hints is what to do about errors that carry no hint themselves.
 var hints = []struct {
-	err  error
+	fits func(error) bool
 	hint string
 }{
-	{layers.ErrNotFound, "hod images lists what is here, hod pull NAME fetches"},
-	{runner.ErrNoContainer, "hod ps -a lists the containers"},
-	{builder.ErrNoRecipe, "-f FILE names the recipe; a context is the folder that COPY takes files from"},
-	{layers.ErrAmbiguous, "type more of the ID"},
-	{syscall.ENOSPC, "hod prune frees what nothing needs, hod df shows what takes the space"},
-	{syscall.EADDRINUSE, "choose another port, or stop what listens on this one"},
-	{fs.ErrPermission, "this user may not: change the mode or the owner, or run hod as who may"},
-	{syscall.ENOSYS, "hod needs Linux 5.15 or newer, and around it no filter that hides new system calls; hod info says what was granted"},
-	{syscall.EROFS, "--root FOLDER or HOD_ROOT keeps everything in another folder"},
+	{is(layers.ErrNotFound), "hod images lists what is here, hod pull NAME fetches"},
+	{is(runner.ErrNoContainer), "hod ps -a lists the containers"},
+	{is(builder.ErrNoRecipe), "-f FILE names the recipe; a context is the folder that COPY takes files from"},
+	{is(layers.ErrAmbiguous), "type more of the ID"},
+	{is(syscall.ENOSPC), "hod prune frees what nothing needs, hod df shows what takes the space"},
+	{is(syscall.EADDRINUSE), "choose another port, or stop what listens on this one"},
+	{isForbiddenFile, "this user may not: change the mode or the owner, or run hod as who may"},
+	{is(syscall.ENOSYS), "hod needs Linux 5.15 or newer, and around it no filter that hides new system calls; hod info says what was granted"},
+	{is(syscall.EROFS), "--root FOLDER or HOD_ROOT keeps everything in another folder"},
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+// isForbiddenFile tells a file that may not be touched from whatever else is not permitted.
+func isForbiddenFile(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && errors.Is(path, fs.ErrPermission)
 }
 
 // report prints err and gives the exit code of hod: 0, what the error says, 125
@@ -143,7 +153,7 @@ func hint(err error) string {
 		return h.Hint()
 	}
 	for _, row := range hints {
-		if errors.Is(err, row.err) {
+		if row.fits(err) {
 			return row.hint
 		}
 	}

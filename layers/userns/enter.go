@@ -179,7 +179,11 @@ func Entered() error {
 		return errors.New("enter user namespace: the process that made it is gone")
 	}
 	// Root needs them no longer, and nobody else shall have them.
-	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0); errno != 0 {
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0)
+	if errno == unix.ENOTSUP {
+		return errors.New("enter user namespace: this hod was built with cgo: CGO_ENABLED=0 go build makes one that works without root")
+	}
+	if errno != 0 {
 		return os.NewSyscallError("prctl", errno)
 	}
 	return nil

@@ -111,7 +111,7 @@ func (p *Process) clone() error {
 	runtime.KeepAlive(args)
 	runtime.KeepAlive(p.program)
 	if errno != 0 {
-		return errno
+		return &CloneError{errno}
 	}
 	p.pid = int(pid)
 	if pidfd < 0 {

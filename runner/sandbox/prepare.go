@@ -18,12 +18,14 @@ func (p *Process) prepare() error {
 	for _, l := range p.program.limits {
 		limit := unix.Rlimit{Cur: l.soft, Max: l.hard}
 		if err := unix.Prlimit(p.pid, l.which, &limit, nil); err != nil {
-			return fmt.Errorf("set limit %s: %w", l.name, err)
+			return fmt.Errorf("set limit %s to %d:%d, where hod itself may have less: %w", l.name, l.soft, l.hard, err)
 		}
 	}
 	if adj := p.program.oom; adj != nil {
 		file := "/proc/" + strconv.Itoa(p.pid) + "/oom_score_adj"
-		if err := os.WriteFile(file, strconv.AppendInt(nil, int64(*adj), 10), 0); err != nil {
+		if err := os.WriteFile(file, strconv.AppendInt(nil, int64(*adj), 10), 0); errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("set the OOM score adjustment to %d: only root may make it less than that of hod", *adj)
+		} else if err != nil {
 			return fmt.Errorf("set the OOM score adjustment: %w", err)
 		}
 	}

@@ -9,6 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// CloneError is the kernel's refusal to make a process with the namespaces of a
+// sandbox.
+type CloneError struct{ Errno unix.Errno }
+
+func (e *CloneError) Error() string { return e.Errno.Error() }
+
+// Unwrap gives the error number.
+func (e *CloneError) Unwrap() error { return e.Errno }
+
 // StepError says which step of a table the kernel refused.
 type StepError struct {
 	Step  string
