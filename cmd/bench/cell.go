@@ -24,6 +24,7 @@ type cell struct {
 	once, each func(p *peer, j *job) error
 	names      func(p *peer, j *job)
 	after      []string // verbs that clean up
+	keeps      bool     // what was built stays for the next cell, whose once finds it
 	// check says what is wrong with what a sample made.
 	check func(p *peer, j job) error
 }
@@ -49,8 +50,8 @@ func (b *bench) buildCells(w work.Work) []*cell {
 	}
 	newInput := func(*peer, *job) error { b.changes++; return b.change(w, b.changes) }
 	cells := []*cell{
-		{name: "cold", verb: "build", each: sameInput, check: b.checkBuilt(w)},
-		{name: "cached", verb: "build", once: b.buildOnce, check: b.checkBuilt(w)},
+		{name: "cold", verb: "build", each: sameInput, keeps: true, check: b.checkBuilt(w)},
+		{name: "cached", verb: "build", once: b.buildOnce, keeps: true, check: b.checkBuilt(w)},
 		{name: "change", verb: "build", once: b.buildOnce, each: newInput, check: b.checkBuilt(w)},
 		{name: "push", verb: "build and push", each: func(p *peer, j *job) error {
 			if err := p.fresh(); err != nil {

@@ -38,7 +38,7 @@ func (b *bench) measure(c *cell) error {
 		for _, v := range c.after {
 			_ = b.performAll(p, job{}, v) // what it leaves is gone with the bed
 		}
-		if p.name != floorName {
+		if p.name != floorName && !c.keeps {
 			if err := p.fresh(); err != nil {
 				return err
 			}
