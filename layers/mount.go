@@ -18,7 +18,7 @@ import (
 )
 
 // IDRange maps Count ids from Inside a user namespace to Outside of it.
-type IDRange = snapshot.IDRange
+type IDRange = userns.Range
 
 // MountOptions of Mount.
 type MountOptions struct {

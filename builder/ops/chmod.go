@@ -19,12 +19,6 @@ type clause struct {
 	perm string // of "rwxXst", or one of "ugo"
 }
 
-// CheckChmod says whether a --chmod can be understood.
-func CheckChmod(spec string) error {
-	_, err := parseChmod(spec)
-	return err
-}
-
 func parseChmod(spec string) (*chmod, error) {
 	if spec == "" {
 		return nil, nil

@@ -32,12 +32,6 @@ type Git struct {
 // ErrNotGit is a text that does not name a git repository.
 var ErrNotGit = errors.New("not a git repository")
 
-// IsGit says whether a text names a git repository, rightly or wrongly.
-func IsGit(s string) bool {
-	_, err := ParseGit(s)
-	return !errors.Is(err, ErrNotGit)
-}
-
 // ParseGit reads a repository's address: a URL with the scheme ssh or git, http or https with a path that ends in .git,
 // or user@host:path; then #ref:subdir, or a query of ref, tag, branch, subdir, checksum (commit), keep-git-dir,
 // submodules, mtime and fetch-by-commit.

@@ -116,15 +116,6 @@ func Resolve(f Files, name string, last bool) (string, error) {
 	return done, nil
 }
 
-// Stat resolves name with its last link and describes what is there.
-func Stat(f Files, name string) (Entry, error) {
-	p, err := Resolve(f, name, true)
-	if err != nil {
-		return Entry{}, err
-	}
-	return f.Lstat(p)
-}
-
 func splitPath(p string) []string {
 	var parts []string
 	for part := range strings.SplitSeq(p, "/") {

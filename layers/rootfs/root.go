@@ -29,9 +29,6 @@ func OpenRoot(dir string) (*Root, error) {
 // RootFrom takes an open folder as a root, and owns it.
 func RootFrom(dir *os.File) *Root { return &Root{dir: dir, name: dir.Name()} }
 
-// File is the folder itself.
-func (r *Root) File() *os.File { return r.dir }
-
 // Close closes the root.
 func (r *Root) Close() error { return r.dir.Close() }
 
@@ -137,13 +134,6 @@ func (r *Root) Symlink(target, path string) error {
 func (r *Root) Link(old, path string) error {
 	return r.in("link", old, func(od int, on string) error {
 		return r.in("link", path, func(d int, n string) error { return unix.Linkat(od, on, d, n, 0) })
-	})
-}
-
-// Rename moves a file inside the root.
-func (r *Root) Rename(old, path string) error {
-	return r.in("rename", old, func(od int, on string) error {
-		return r.in("rename", path, func(d int, n string) error { return unix.Renameat(od, on, d, n) })
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +26,7 @@ func TestOverlayMapsOwners(t *testing.T) {
 	os.WriteFile(filepath.Join(lower, "f"), []byte("one"), 0o644)
 	os.WriteFile(filepath.Join(second, "f"), []byte("two"), 0o644)
 	os.WriteFile(filepath.Join(second, "g"), []byte("two"), 0o644)
-	ids := []IDRange{{Outside: 1 << 30, Count: 65536}}
+	ids := []userns.Range{{Outside: 1 << 30, Count: 65536}}
 	m, err := Overlay(Options{Lower: []string{lower, second}, Upper: filepath.Join(top, "upper"), Work: filepath.Join(top, "work"), UIDs: ids, GIDs: ids})
 	if err != nil {
 		t.Fatal(err)

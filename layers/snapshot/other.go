@@ -8,6 +8,7 @@ import (
 	"runtime"
 
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 )
 
 // MaxLowers is how many trees the kernel stacks.
@@ -17,7 +18,7 @@ const MaxLowers = 500
 type Options struct {
 	Lower       []string
 	Upper, Work string
-	UIDs, GIDs  []IDRange
+	UIDs, GIDs  []userns.Range
 	Volatile    bool
 }
 

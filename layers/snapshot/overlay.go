@@ -25,7 +25,7 @@ type Options struct {
 	// Upper and Work make the overlay writable. They are empty folders in one folder that holds nothing else of worth.
 	Upper, Work string
 	// UIDs and GIDs show the trees through a map; none shows them as they are on disk.
-	UIDs, GIDs []IDRange
+	UIDs, GIDs []userns.Range
 	// Volatile gives up all syncing: what is lost with the machine is made again.
 	Volatile bool
 }

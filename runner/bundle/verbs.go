@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sort"
 	"time"
 
@@ -142,13 +141,4 @@ func (c *container) hooks(list []specs.Hook, status specs.ContainerState) error 
 		}
 	}
 	return nil
-}
-
-// Bundle is the folder that a container was made of.
-func (r Runtime) Bundle(id string) (string, error) {
-	c, err := r.load(id)
-	if err != nil {
-		return "", err
-	}
-	return filepath.Clean(c.Bundle), nil
 }

@@ -6,7 +6,7 @@
 // number gives the same change. [Work.Want] says what must be in the image, so
 // that a fast tool that builds the wrong thing is not called fast.
 //
-//	w, _ := work.Named("w3")
+//	w := work.All()[2]
 //	w.Write(dir, work.Source{Scale: 1}) // 40 000 files
 //	w.Change(dir, 7)   // one of them is another
 //	want := w.Want(dir, 7)
@@ -52,16 +52,6 @@ type Source struct {
 
 // All is every work, in the order of the report.
 var all = []Work{one, runs, files, big, stages, debian, compile}
-
-// Named finds a work.
-func Named(name string) (Work, bool) {
-	for _, w := range all {
-		if w.Name == name {
-			return w, true
-		}
-	}
-	return Work{}, false
-}
 
 // All lists every work, in the order of the report.
 func All() []Work { return append([]Work(nil), all...) }
