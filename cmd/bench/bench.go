@@ -111,6 +111,7 @@ func (b *bench) prepare() error {
 		{"registries", b.startRegistries},
 		{"inputs", b.makeContexts},
 		{"images", b.makeImages},
+		{"archives", b.makeArchives},
 		{"floor", b.makeFloor},
 		{"daemons", b.startPeers},
 	}
@@ -158,8 +159,8 @@ func (b *bench) startRegistries() error {
 
 // makeContexts writes the inputs of the works that are built or shipped.
 func (b *bench) makeContexts() error {
-	for _, w := range work.All() {
-		if !b.needs(w.Name+"/") && !b.needsImage(w.Name) {
+	for _, w := range append(work.All(), work.Packs()...) {
+		if !b.needs(w.Name) && !b.needsImage(w.Name) {
 			continue
 		}
 		dir := filepath.Join(b.bed.Disk, "context-"+w.Name)

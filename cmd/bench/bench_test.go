@@ -36,19 +36,21 @@ func TestBenchMeasures(t *testing.T) {
 		}
 	}
 	liar := filepath.Join(dir, "liar")
-	// The context is the last word; the folder that it makes of it has another file.
-	script := strings.NewReplacer("HOD", hod, "OTHER", filepath.Join(dir, "other")).Replace(`#!/bin/sh
-[ "$1" = build ] || exec HOD "$@"
+	// The context is the last word; the folder that it makes of it has another file. What it loads has one more.
+	script := strings.NewReplacer("REAL", hod, "OTHER", filepath.Join(dir, "other")).Replace(`#!/bin/sh
+[ "$1" != load ] || { REAL "$@" && cd "$HOD_ROOT"/boot/*/trees/*/*/fs && exec touch more; }
+[ "$1" = build ] || exec REAL "$@"
 for c; do :; done
-cp -r "$c" OTHER && echo x >>OTHER/file
-exec HOD $(echo "$@" | sed "s,$c\$,OTHER,")
+rm -rf OTHER; cp -r "$c" OTHER && echo x >>OTHER/$(cd "$c" && find . -name file -o -name f0.js | head -n 1)
+exec REAL $(echo "$@" | sed "s,$c\$,OTHER,")
 `)
 	if err := os.WriteFile(liar, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for tool, trouble := range map[string]string{hod: "", liar: `the result is wrong: 1 differences: "file"`} {
+	troubles := map[string]string{"w1/cold": "1 differences", "u2/disk": `1 differences: "more" is too much`, "p2": "1 differences"}
+	for _, tool := range []string{hod, liar} {
 		out := filepath.Join(dir, "out")
-		cmd := exec.Command(bench, "-hod", tool, "-work", "w1/cold", "-peers", "hod", "-rounds", "1", "-cache", dir, "-out", out, "-disk", "1073741824")
+		cmd := exec.Command(bench, "-hod", tool, "-work", "w1/cold,u2/disk,p2", "-peers", "hod", "-rounds", "1", "-scale", "0.002", "-cache", dir, "-out", out, "-disk", "1073741824")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("bench: %v\n%s", err, text)
 		}
@@ -60,12 +62,17 @@ exec HOD $(echo "$@" | sed "s,$c\$,OTHER,")
 		if err := json.Unmarshal(b, &r); err != nil {
 			t.Fatal(err)
 		}
-		row := r.of("w1/cold")[0]
-		if !strings.HasPrefix(row.Trouble, trouble) || trouble == "" && row.Trouble != "" {
-			t.Errorf("%s: trouble %q, want %q", tool, row.Trouble, trouble)
+		for cell, trouble := range troubles {
+			row := r.of(cell)[0]
+			if tool == liar && !strings.HasPrefix(row.Trouble, "the result is wrong: "+trouble) {
+				t.Errorf("%s of a liar: trouble %q, want %q", cell, row.Trouble, trouble)
+			}
+			if tool == hod && (row.Trouble != "" || row.Median <= 0 || row.Client < 1<<20 || row.Written == 0) {
+				t.Errorf("not all was measured: %+v", row)
+			}
 		}
-		if trouble == "" && (row.Median <= 0 || row.Client < 1<<20 || row.Written == 0 || row.Wire < 1<<20) {
-			t.Errorf("not all was measured: %+v", row)
+		if row := r.of("w1/cold")[0]; tool == hod && row.Wire < 1<<20 {
+			t.Errorf("the wire was not measured: %+v", row)
 		}
 	}
 	pictures, err := filepath.Glob(filepath.Join(dir, "out", "*.svg"))

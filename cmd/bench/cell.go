@@ -18,7 +18,10 @@ type cell struct {
 	atOnce   int  // processes side by side; 0 is one
 	optional bool // only when named
 	mounts   bool // the classic builder of Docker cannot
-	floor    string
+	inMemory bool // the floor works there, not on the disk
+	// floorEach: the floor needs each too, and is not emptied in its own time.
+	floorEach bool
+	floor     string
 	// once is done for each peer before its first sample; each before each
 	// sample; names says what the job is called, and comes first.
 	once, each func(p *peer, j *job) error
@@ -37,10 +40,14 @@ func (b *bench) allCells() []*cell {
 		all = append(all, b.buildCells(w)...)
 	}
 	all = append(all, b.startCells()...)
+	all = append(append(all, b.unpackCells()...), b.packCells()...)
 	return append(all, b.moveCells()...)
 }
 
-// buildCells is a work cold, cached, changed, pushed, and as an archive.
+// buildModes is the number of cells of a work: cold, cached, changed, pushed, and as an archive.
+const buildModes = 5
+
+// buildCells is the cells of a work.
 func (b *bench) buildCells(w work.Work) []*cell {
 	sameInput := func(p *peer, j *job) error {
 		if err := p.fresh(); err != nil {

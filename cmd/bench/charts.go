@@ -24,6 +24,8 @@ var pictures = []struct {
 	{"pull", "Pull and unpack", [][2]string{{"d1p/debian", "a Debian base"}, {"d1p/w3", "40 000 small files"}, {"d1p/w4", "512 MiB"}}},
 	{"fetch", "Fetch into a layout", [][2]string{{"d1/debian", "a Debian base"}, {"d1/w3", "40 000 small files"}, {"d1/w4", "512 MiB"}}},
 	{"runnable", "Pull until it has run", [][2]string{{"d2/debian", "a Debian base"}, {"d2/w3", "40 000 small files"}, {"d2/w4", "512 MiB"}}},
+	{"unpack", "Load an archive and unpack it", [][2]string{{"u1/disk", "a Debian root"}, {"u1/memory", "… in memory"}, {"u2/disk", "40 000 small files"}, {"u2/memory", "… in memory"}}},
+	{"pack", "Pack a folder into an archive of an image", [][2]string{{"p1", "a Debian root"}, {"p2", "40 000 small files"}}},
 	{"push", "Push", [][2]string{{"d3/debian", "a Debian base"}, {"d3/w3", "40 000 small files"}, {"d3/w4", "512 MiB"}}},
 	{"again", "Push again, and copy in the registry", [][2]string{{"d4/debian", "push again, a Debian base"}, {"d4/w4", "push again, 512 MiB"}, {"d5/debian", "copy, a Debian base"}, {"d5/w4", "copy, 512 MiB"}}},
 	{"slow", "A Debian base over 100 Mbit/s and 20 ms", [][2]string{{"far/d1", "fetch"}, {"far/d1p", "pull"}, {"far/d3", "push"}, {"far/d4", "push again"}, {"far/d5", "copy"}}},
@@ -69,6 +71,7 @@ var glances = []struct {
 	}},
 	{"Move", [][2]string{
 		{"d1/debian", "fetch Debian"}, {"d1p/debian", "pull Debian"}, {"d2/debian", "pull and run Debian"}, {"d2/w3", "… 40 000 files"}, {"d2/w4", "… 512 MiB"},
+		{"u1/disk", "load Debian"}, {"u2/disk", "load 40 000 files"}, {"p1", "pack Debian"}, {"p2", "pack 40 000 files"},
 		{"d3/w4", "push 512 MiB"}, {"d4/w4", "push it again"}, {"d5/w4", "copy it"},
 	}},
 	{"Run", [][2]string{{"s1", "true, no network"}, {"s2", "true, private network"}, {"s3", "50 side by side"}, {"s4", "exec"}}},

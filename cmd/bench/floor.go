@@ -36,8 +36,11 @@ send() {
 
 // buildFloor is the script of a build's floor.
 func buildFloor(work, mode string) string {
-	input := map[string]string{"w1": "file", "w3": "tree", "w4": "big"}[work]
+	input := map[string]string{"w1": "file", "w3": "tree", "w4": "big", "p1": "tree", "p2": "tree"}[work]
 	base := "fetch base; "
+	if strings.HasPrefix(work, "p") {
+		base = "" // from nothing
+	}
 	build := map[string]string{"w2": "floor 20", "w5": "sleep 2"}[work]
 	again := map[string]string{"w2": "floor 10", "w5": "sleep 2"}[work]
 	look := map[string]string{"w1": "sha256sum $CONTEXT/file", "w3": "find $CONTEXT/tree -newer $CONTEXT/Dockerfile >/dev/null", "w4": "stat $CONTEXT/big >/dev/null"}[work]
@@ -100,10 +103,15 @@ func (b *bench) floorPeer(c *cell) *peer {
 	if !strings.HasPrefix(script, "from=") {
 		script = fmt.Sprintf("from=%s; to=%s; ", b.near.host, b.target.host) + script
 	}
+	place := b.bed.Disk
+	if c.inMemory {
+		place = b.bed.Memory
+	}
+	scratch := filepath.Join(place, "floor-scratch")
 	return &peer{
-		name: floorName, fresh: func() error { return nil },
+		name: floorName, fresh: freshFolder(scratch),
 		env: []string{
-			"SCRATCH=" + filepath.Join(b.bed.Disk, "floor"), "LOWER=" + filepath.Join(b.bed.Disk, "floor-lower"),
+			"SCRATCH=" + scratch, "LOWER=" + filepath.Join(b.bed.Disk, "floor-lower"),
 			"FLOOR=" + b.floorProgram(), "IMAGES=" + b.bed.Memory,
 		},
 		verbs: map[string]verb{c.verb: one(func(j job) []string {

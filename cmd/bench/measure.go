@@ -106,7 +106,7 @@ func (b *bench) sample(c *cell, p *peer, j *job, round int) (bed.Sample, error) 
 				return bed.Sample{}, fmt.Errorf("before: %w", err)
 			}
 		}
-	} else if strings.HasPrefix(c.name, "d3") {
+	} else if c.floorEach {
 		if err := c.each(p, j); err != nil {
 			return bed.Sample{}, err
 		}
@@ -175,6 +175,8 @@ func (p *peer) verb(name string) verb {
 		return v
 	case name == "run absent" && p.verbs["pull"] != nil:
 		return p.verbs["run"]
+	case name == "pack":
+		return p.verbs["build to archive"]
 	case name == "fetch" && p.packed, name == "pull unpacked" && !p.packed:
 		return p.verbs["pull"]
 	}

@@ -59,6 +59,7 @@ func (b *bench) moves(image string, from, to *registry) []*cell {
 			j.image = fmt.Sprintf("%s/%s:1", from.host, image)
 			names(p, j)
 		}
+		c.floorEach = c.name == "d3"
 		c.image, c.rounds, c.about = image, 7, c.about+": "+image
 		c.floor = fmt.Sprintf("from=%s; to=%s; image=%s; %s", from.host, to.host, image, c.floor)
 	}

@@ -13,6 +13,7 @@ type job struct {
 	image   string // HOST/NAME:1, the image that is made, pulled or run
 	to      string // HOST/NAME:1, where it is pushed or copied to
 	file    string // archive to write
+	archive string // archive to load
 	folder  string // scratch of this sample
 }
 
@@ -93,18 +94,24 @@ func unmountBelow(dir string) {
 
 // peers is every peer, hod first.
 func (b *bench) peers() []*peer {
+	disk, memory := b.bed.Disk, b.bed.Memory
 	return []*peer{
-		b.hodPeer(), b.buildkit(), b.docker(), b.buildah(), b.podman(),
-		b.skopeo(), b.crane(), b.umoci(), b.runtime("crun"), b.runtime("runc"), b.dockerRegistry(),
+		b.hodPeer(disk), b.buildkit(), b.docker(disk), b.buildah(), b.podman(disk),
+		b.skopeo(), b.crane(), b.umoci(), b.umociChain(disk), b.runtime("crun"), b.runtime("runc"), b.dockerRegistry(),
+		inMemory(b.hodPeer(memory)), inMemory(b.docker(memory)), inMemory(b.podman(memory)), inMemory(b.umociChain(memory)),
 	}
 }
 
-func (b *bench) hodPeer() *peer {
-	root := filepath.Join(b.bed.Disk, "hod")
+func (b *bench) hodPeer(place string) *peer {
+	root := filepath.Join(place, "hod")
 	h := func(words ...string) []string { return append([]string{b.hod}, words...) }
+	start := b.startHodLoad
+	if place != b.bed.Disk {
+		start = nil
+	}
 	return &peer{
 		name: "hod", needs: []string{b.hod}, version: h("version"),
-		env: []string{"HOD_ROOT=" + root}, fresh: freshFolder(root), start: b.startHodLoad,
+		env: []string{"HOD_ROOT=" + root}, fresh: freshFolder(root), start: start,
 		verbs: map[string]verb{
 			"build": one(func(j job) []string { return h("build", "-q", "--network=none", "-t", j.image, j.context) }),
 			"build and push": one(func(j job) []string {
@@ -113,16 +120,18 @@ func (b *bench) hodPeer() *peer {
 			"build to archive": one(func(j job) []string {
 				return h("build", "-q", "--network=none", "-o", "type=oci,dest="+j.file, "-t", j.image, j.context)
 			}),
-			"save":        one(func(j job) []string { return h("save", "-o", j.file, j.image) }),
-			"pull":        one(func(j job) []string { return h("pull", "-q", j.image) }),
-			"fetch":       one(func(j job) []string { return h("copy", "-q", j.image, "oci:"+j.file) }),
-			"load":        one(func(j job) []string { return loadLine(hodLoad) }),
-			"tag":         one(func(j job) []string { return h("tag", j.image, j.to) }),
-			"push":        one(func(j job) []string { return h("push", "-q", j.to) }),
-			"copy":        one(func(j job) []string { return h("copy", "-q", j.image, j.to) }),
-			"run":         one(func(j job) []string { return h("run", "--rm", "--network=none", j.image, "true") }),
-			"run private": one(func(j job) []string { return h("run", "--rm", j.image, "true") }),
-			"show":        one(func(j job) []string { return h("run", "--rm", "--network=none", j.image, "sh", "-c", showScript) }),
+			"save":         one(func(j job) []string { return h("save", "-o", j.file, j.image) }),
+			"load archive": one(func(j job) []string { return h("load", "-q", "-i", j.archive) }),
+			"files":        filesOf(root + "/boot/*/trees/*/*/fs"),
+			"pull":         one(func(j job) []string { return h("pull", "-q", j.image) }),
+			"fetch":        one(func(j job) []string { return h("copy", "-q", j.image, "oci:"+j.file) }),
+			"load":         one(func(j job) []string { return loadLine(hodLoad) }),
+			"tag":          one(func(j job) []string { return h("tag", j.image, j.to) }),
+			"push":         one(func(j job) []string { return h("push", "-q", j.to) }),
+			"copy":         one(func(j job) []string { return h("copy", "-q", j.image, j.to) }),
+			"run":          one(func(j job) []string { return h("run", "--rm", "--network=none", j.image, "true") }),
+			"run private":  one(func(j job) []string { return h("run", "--rm", j.image, "true") }),
+			"show":         one(func(j job) []string { return h("run", "--rm", "--network=none", j.image, "sh", "-c", showScript) }),
 			"start": one(func(j job) []string {
 				return h("run", "-d", "--network=none", "--name=bench", j.image, "sleep", "1000")
 			}),

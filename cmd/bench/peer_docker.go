@@ -15,10 +15,10 @@ import (
 
 // docker is Docker's classic builder and its daemons, started with folders of
 // their own.
-func (b *bench) docker() *peer {
-	at := filepath.Join(b.bed.Disk, "docker")
-	socket, state := "unix://"+filepath.Join(b.bed.Memory, "docker.sock"), filepath.Join(b.bed.Memory, "docker")
-	containerd := filepath.Join(b.bed.Memory, "containerd.sock")
+func (b *bench) docker(place string) *peer {
+	at, name := filepath.Join(place, "docker"), "docker-"+filepath.Base(place)
+	socket, state := "unix://"+filepath.Join(b.bed.Memory, name+".sock"), filepath.Join(b.bed.Memory, name)
+	containerd := state + "-containerd.sock"
 	client := "/usr/bin/docker"
 	var pids []int
 	d := func(words ...string) []string { return append([]string{client}, words...) }
@@ -34,13 +34,15 @@ func (b *bench) docker() *peer {
 			"build to archive": func(j job) [][]string {
 				return [][]string{d("build", "-q", "--network=none", "-t", j.image, j.context), d("save", "-o", j.file, j.image)}
 			},
-			"save":        one(func(j job) []string { return d("save", "-o", j.file, j.image) }),
-			"pull":        one(func(j job) []string { return d("pull", "-q", j.image) }),
-			"tag":         one(func(j job) []string { return d("tag", j.image, j.to) }),
-			"push":        one(func(j job) []string { return d("push", "-q", j.to) }),
-			"run":         one(func(j job) []string { return d("run", "--rm", "--network=none", j.image, "true") }),
-			"run private": one(func(j job) []string { return d("run", "--rm", j.image, "true") }),
-			"show":        one(func(j job) []string { return d("run", "--rm", "--network=none", j.image, "sh", "-c", showScript) }),
+			"save":         one(func(j job) []string { return d("save", "-o", j.file, j.image) }),
+			"load archive": one(func(j job) []string { return d("load", "-q", "-i", j.archive) }),
+			"files":        filesOf(at + "/overlay2/*/diff"),
+			"pull":         one(func(j job) []string { return d("pull", "-q", j.image) }),
+			"tag":          one(func(j job) []string { return d("tag", j.image, j.to) }),
+			"push":         one(func(j job) []string { return d("push", "-q", j.to) }),
+			"run":          one(func(j job) []string { return d("run", "--rm", "--network=none", j.image, "true") }),
+			"run private":  one(func(j job) []string { return d("run", "--rm", j.image, "true") }),
+			"show":         one(func(j job) []string { return d("run", "--rm", "--network=none", j.image, "sh", "-c", showScript) }),
 			"start": one(func(j job) []string {
 				return d("run", "-d", "--network=none", "--name=bench", j.image, "sleep", "1000")
 			}),
@@ -49,15 +51,15 @@ func (b *bench) docker() *peer {
 		},
 	}
 	p.start = func() error {
-		c, err := b.daemon("containerd", []string{"containerd", "--root", at + "-containerd", "--state", state + "-containerd", "--address", containerd}, nil)
+		c, err := b.daemon(name+"-containerd", []string{"containerd", "--root", at + "-containerd", "--state", state + "-containerd", "--address", containerd}, nil)
 		if err != nil {
 			return err
 		}
 		if err := awaited(exists(containerd)); err != nil {
 			return err
 		}
-		e, err := b.daemon("dockerd", []string{"dockerd", "--containerd", containerd, "--data-root", at, "--exec-root", state, "--host", socket,
-			"--pidfile", filepath.Join(b.bed.Memory, "dockerd.pid"), "--storage-driver", "overlay2", "--cgroup-parent", "/" + bed.Group}, nil)
+		e, err := b.daemon(name, []string{"dockerd", "--containerd", containerd, "--data-root", at, "--exec-root", state, "--host", socket,
+			"--pidfile", state + ".pid", "--storage-driver", "overlay2", "--cgroup-parent", "/" + bed.Group}, nil)
 		if err != nil {
 			return err
 		}

@@ -30,8 +30,8 @@ func (b *bench) buildah() *peer {
 	}
 }
 
-func (b *bench) podman() *peer {
-	root := filepath.Join(b.bed.Disk, "podman")
+func (b *bench) podman(place string) *peer {
+	root := filepath.Join(place, "podman")
 	c := containers("podman", root)
 	run := func(words ...string) []string {
 		return c(append([]string{"run", "--cgroup-parent=/" + bed.Group, "--tls-verify=false", "-q"}, words...)...)
@@ -40,16 +40,18 @@ func (b *bench) podman() *peer {
 		name: "podman", needs: []string{"podman", "crun", "conmon"}, version: []string{"podman", "--version"},
 		about: "overlay, crun", env: b.podmanEnv(), fresh: freshFolder(root), start: b.podmanConfig,
 		verbs: map[string]verb{
-			"save":        one(func(j job) []string { return c("save", "-q", "-o", j.file, j.image) }),
-			"pull":        one(func(j job) []string { return c("pull", "-q", "--tls-verify=false", j.image) }),
-			"tag":         one(func(j job) []string { return c("tag", j.image, j.to) }),
-			"push":        one(func(j job) []string { return c("push", "-q", "--tls-verify=false", j.to) }),
-			"run":         one(func(j job) []string { return run("--rm", "--network=none", j.image, "true") }),
-			"run private": one(func(j job) []string { return run("--rm", j.image, "true") }),
-			"show":        one(func(j job) []string { return run("--rm", "--network=none", j.image, "sh", "-c", showScript) }),
-			"start":       one(func(j job) []string { return run("-d", "--network=none", "--name=bench", j.image, "sleep", "1000") }),
-			"exec":        one(func(j job) []string { return c("exec", "bench", "true") }),
-			"stop":        one(func(j job) []string { return c("rm", "-f", "-t", "0", "bench") }),
+			"save":         one(func(j job) []string { return c("save", "-q", "-o", j.file, j.image) }),
+			"load archive": one(func(j job) []string { return c("load", "-q", "-i", j.archive) }),
+			"files":        filesOf(root + "/overlay/*/diff"),
+			"pull":         one(func(j job) []string { return c("pull", "-q", "--tls-verify=false", j.image) }),
+			"tag":          one(func(j job) []string { return c("tag", j.image, j.to) }),
+			"push":         one(func(j job) []string { return c("push", "-q", "--tls-verify=false", j.to) }),
+			"run":          one(func(j job) []string { return run("--rm", "--network=none", j.image, "true") }),
+			"run private":  one(func(j job) []string { return run("--rm", j.image, "true") }),
+			"show":         one(func(j job) []string { return run("--rm", "--network=none", j.image, "sh", "-c", showScript) }),
+			"start":        one(func(j job) []string { return run("-d", "--network=none", "--name=bench", j.image, "sleep", "1000") }),
+			"exec":         one(func(j job) []string { return c("exec", "bench", "true") }),
+			"stop":         one(func(j job) []string { return c("rm", "-f", "-t", "0", "bench") }),
 		},
 	}
 }

@@ -53,7 +53,18 @@ func OfFile(path string) (Entry, error) {
 	if _, err := io.Copy(h, f); err != nil {
 		return Entry{}, err
 	}
-	return Entry{Kind: 'f', Mode: int64(info.Mode().Perm()), Sum: hex.EncodeToString(h.Sum(nil))}, nil
+	return Entry{Kind: 'f', Mode: mode(info), Sum: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// mode is a mode as chmod(2) takes it.
+func mode(info fs.FileInfo) int64 {
+	m := int64(info.Mode().Perm())
+	for bit, is := range map[int64]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if info.Mode()&is != 0 {
+			m |= bit
+		}
+	}
+	return m
 }
 
 // OfFolder reads a folder, itself included, as paths below at.
@@ -63,14 +74,14 @@ func OfFolder(dir, at string) (Tree, error) {
 		if err != nil {
 			return err
 		}
-		name := at + strings.TrimPrefix(path, dir)
+		name := strings.TrimPrefix(at+strings.TrimPrefix(path, dir), "/")
 		info, err := d.Info()
 		if err != nil {
 			return err
 		}
 		switch {
 		case d.IsDir():
-			t[name] = Entry{Kind: 'd', Mode: int64(info.Mode().Perm())}
+			t[name] = Entry{Kind: 'd', Mode: mode(info)}
 		case d.Type() == fs.ModeSymlink:
 			target, err := os.Readlink(path)
 			t[name] = Entry{Kind: 'l', Mode: 0o777, Sum: target}
@@ -82,6 +93,16 @@ func OfFolder(dir, at string) (Tree, error) {
 		return nil
 	})
 	return t, err
+}
+
+// OfTarFile reads a tar file that has no whiteouts in it.
+func OfTarFile(path string) (Tree, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return OfTar(f)
 }
 
 // OfTar reads a tar stream that has no whiteouts in it.
