@@ -41,7 +41,10 @@ func (n *Snapshot) makeCopy(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := snapshot.Copy(ctx, n.trees, part); err != nil {
+	if err = snapshot.Copy(ctx, n.trees, part); err == nil {
+		err = os.Chmod(part, rootMode)
+	}
+	if err != nil {
 		return errors.Join(err, n.s.throw(part))
 	}
 	if n.own { // the comparison is in this process

@@ -126,7 +126,7 @@ func (n *Snapshot) overlay(ctx context.Context, o MountOptions) error {
 		if err := makeDir(so.Work, 0o700); err != nil {
 			return err
 		}
-		if err := likeRoot(so.Upper, so.Lower[0]); err != nil {
+		if err := newTop(so.Upper, so.Lower[0]); err != nil {
 			return err
 		}
 	}
@@ -144,8 +144,12 @@ func makeDir(path string, perm os.FileMode) error {
 	return os.Chmod(path, perm)
 }
 
-// likeRoot makes an upper folder: the mounted root has its mode and owner.
-func likeRoot(upper, lower string) error {
+// rootMode is the mode of / in what runs, whatever the layers say, as in containerd's snapshots: an archive of a root that
+// was made in a private folder says 0700, and none but root could live there.
+const rootMode = 0o755
+
+// newTop makes an upper folder; the mounted root has its mode, and its owner, who is the chain's.
+func newTop(upper, lower string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(lower, &st); err != nil {
 		return err
@@ -154,15 +158,13 @@ func likeRoot(upper, lower string) error {
 	if errors.Is(err, os.ErrExist) {
 		return nil // of a container that starts again
 	}
-	if err != nil {
-		return err
+	if err == nil && userns.Here() != userns.Single {
+		err = os.Lchown(upper, int(st.Uid), int(st.Gid))
 	}
-	if userns.Here() != userns.Single {
-		if err := os.Lchown(upper, int(st.Uid), int(st.Gid)); err != nil {
-			return err
-		}
+	if err == nil {
+		err = os.Chmod(upper, rootMode)
 	}
-	return unix.Chmod(upper, uint32(st.Mode)&0o7777)
+	return err
 }
 
 // Root is the mount; it belongs to the snapshot.
