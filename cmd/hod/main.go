@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	_ "github.com/hodbuild/hod/cmd/hod/prefault"
 	"github.com/urfave/cli/v2"
 )
 

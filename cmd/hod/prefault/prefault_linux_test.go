@@ -1,0 +1,43 @@
+package prefault
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"testing"
+	"unsafe"
+)
+
+// TestPrefault: all of the code and as much of the heap as a start needs are
+// there, though this program has touched little of either.
+func TestPrefault(t *testing.T) {
+	for _, at := range []uintptr{code, written - 1} {
+		if got, size := resident(t, at); got < size {
+			t.Errorf("%d of %d bytes of what is only read at %#x are there", got, size, at)
+		}
+	}
+	if got, _ := resident(t, uintptr(unsafe.Pointer(new([512]byte)))); got < heapUsed/2 { // some is behind it, or given back
+		t.Errorf("%d bytes of heap are there, fewer than %d", got, heapUsed/2)
+	}
+}
+
+// resident is how much of the mapping around an address the process has, and how
+// large that is.
+func resident(t *testing.T, at uintptr) (rss, size uintptr) {
+	f, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer f.Close()
+	inside := false
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var from, to uintptr
+		if n, _ := fmt.Sscanf(lines.Text(), "%x-%x ", &from, &to); n == 2 {
+			inside, size = from <= at && at < to, to-from
+		} else if n, _ := fmt.Sscanf(lines.Text(), "Rss: %d kB", &rss); inside && n == 1 {
+			return rss << 10, size
+		}
+	}
+	t.Fatalf("no mapping at %#x", at)
+	return 0, 0
+}
