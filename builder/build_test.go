@@ -31,6 +31,8 @@ func (i storeImages) Resolve(_ context.Context, name string, p ocispec.Platform,
 
 func (storeImages) Fetch(context.Context, *plan.BaseImage) error { return nil }
 
+func (storeImages) Origins(*plan.BaseImage) []layers.Origin { return nil }
+
 // world is a store and a context folder.
 type world struct {
 	t     *testing.T

@@ -30,6 +30,12 @@ func keyed(s *plan.Step) bool {
 	return false
 }
 
+// apart says whether a step makes its layer without a look at the files below.
+func apart(s *plan.Step) bool {
+	c, ok := s.Op.(plan.Copy)
+	return ok && c.Link && c.Chmod == ""
+}
+
 // outside says whether a step reads a tree from outside the build.
 func outside(s *plan.Step) bool {
 	if s == nil {
@@ -235,8 +241,8 @@ func (b *build) addFast(ctx context.Context, k *keys, name string, s *plan.Step)
 // contentKeys gives the content key of a step whose inputs are there. The files that made the fast key are not read again.
 func (b *build) contentKeys(ctx context.Context, s *plan.Step, fast *keys) (*keys, error) {
 	k := &keys{op: fast.op, inputs: b.circumstances(s)}
-	copied, isCopy := s.Op.(plan.Copy)
-	if !isCopy || !copied.Link || copied.Chmod != "" {
+	copied, _ := s.Op.(plan.Copy)
+	if !apart(s) {
 		below, err := b.need(ctx, s.Parent)
 		if err != nil {
 			return nil, err

@@ -17,6 +17,8 @@ type Images interface {
 	Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*plan.BaseImage, error)
 	// Fetch brings the layers of an image into the store.
 	Fetch(ctx context.Context, image *plan.BaseImage) error
+	// Origins says where the layers are that Fetch would bring; nothing where they have to be brought.
+	Origins(image *plan.BaseImage) []layers.Origin
 }
 
 // Options are the flags of hod build.

@@ -141,7 +141,11 @@ func (b *build) copy(ctx context.Context, s *plan.Step, op plan.Copy, st *state)
 	if err != nil {
 		return err
 	}
-	base, err := b.files(ctx, s.Parent)
+	below := s.Parent
+	if apart(s) {
+		below = nil
+	}
+	base, err := b.files(ctx, below)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,8 @@ func (b *build) store(ctx context.Context, t plan.Target) (*layers.Image, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.bring(ctx, st); err != nil {
+	left, err := b.leave(ctx, st)
+	if err != nil {
 		return nil, err
 	}
 	chain, layer, err := b.squash(ctx, t, st.chain)
@@ -91,7 +92,7 @@ func (b *build) store(ctx context.Context, t plan.Target) (*layers.Image, error)
 	if config, err = b.inline(t, config, chain); err != nil {
 		return nil, err
 	}
-	return b.o.Store.PutImage(ctx, config, chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name})
+	return b.o.Store.PutImage(ctx, config, chain, layers.PutImageOptions{Built: time.Now(), Source: b.in.recipe.Name, Origins: left})
 }
 
 // publish names the images, and pushes them or writes them to an archive where the output says so.

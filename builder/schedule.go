@@ -122,7 +122,7 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 func (b *build) needAll(ctx context.Context, s *plan.Step) error {
 	return b.each(ctx, s, func(ctx context.Context, in *plan.Step) error {
 		st, err := b.need(ctx, in)
-		if err == nil && in == s.Parent { // what was missed once is seldom found by its content: begin with the layers
+		if err == nil && in == s.Parent && !apart(s) { // what was missed once is seldom found by its content: begin with the layers
 			err = b.bring(ctx, st)
 		}
 		return err
@@ -133,7 +133,7 @@ func (b *build) needAll(ctx context.Context, s *plan.Step) error {
 func (b *build) bringAll(ctx context.Context, s *plan.Step) error {
 	return b.each(ctx, s, func(ctx context.Context, in *plan.Step) error {
 		st, err := b.need(ctx, in)
-		if err != nil {
+		if err != nil || in == s.Parent && apart(s) {
 			return err
 		}
 		return b.bring(ctx, st)

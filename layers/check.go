@@ -211,10 +211,10 @@ func (s *Store) whole(d digest.Digest) bool {
 }
 
 // Whole tells whether all of an image is there: its config, its record, every layer in some form, and the blobs of the
-// manifest that it came with.
+// manifest that it came with. What is known to be elsewhere counts as there.
 func (s *Store) Whole(img *Image) bool {
 	if img.Manifest != nil {
-		if _, err := s.wholeManifest(img.Manifest.Digest); err != nil {
+		if _, err := s.wholeManifest(img.Manifest.Digest, img.Origins); err != nil {
 			return false
 		}
 	}
@@ -222,7 +222,7 @@ func (s *Store) Whole(img *Image) bool {
 		return false
 	}
 	for _, d := range img.Chain {
-		if !s.whole(d) {
+		if _, away := origin(img.Origins, d); !away && !s.whole(d) {
 			return false
 		}
 	}
@@ -247,8 +247,9 @@ func (c *checker) images(ctx context.Context) error {
 		if err == nil {
 			_, chain, err = parseConfig(raw)
 		}
+		var rec imageRecord
 		if err == nil {
-			_, err = c.s.readImageRecord(o.d)
+			rec, err = c.s.readImageRecord(o.d)
 		}
 		if err != nil {
 			if !c.s.has(o.path) {
@@ -257,7 +258,7 @@ func (c *checker) images(ctx context.Context) error {
 			return c.found(object, "its config cannot be read: "+err.Error(), "pull or build it again", forget)
 		}
 		for _, d := range chain {
-			if !c.s.whole(d) && c.s.has(o.path) {
+			if _, away := origin(rec.Origins, d); !away && !c.s.whole(d) && c.s.has(o.path) {
 				return c.found(object, "layer "+string(d)+" is missing", "pull or build it again", forget)
 			}
 		}

@@ -12,7 +12,8 @@
 // # Life of an object
 //
 // Everything is written aside under tmp/, verified, and renamed into place: a
-// name that exists is whole. There are two shelves. What was acknowledged to the
+// name that exists is whole, but for layers of an image that are known to be in a
+// registry ([Origin]). There are two shelves. What was acknowledged to the
 // user lies on the kept shelf, the root itself, and was synced before it came
 // there. What can be made again lies under boot/<boot id>/ and is not synced;
 // after another boot nobody looks there and collection clears it away. Tag and

@@ -25,6 +25,7 @@ type Image struct {
 	Built       time.Time           // when it was really built or pulled here
 	Source      string              // where it came from, for people
 	Annotations map[string]string   // for the manifests that are made of it
+	Origins     []Origin            // layers that may be elsewhere: Store.Missing tells which are
 }
 
 // imageRecord is images/ids/<hex>: what an image's config does not say.
@@ -34,6 +35,7 @@ type imageRecord struct {
 	Source      string              `json:"source,omitempty"`
 	Annotations map[string]string   `json:"annotations,omitempty"`
 	Forms       []manifestForm      `json:"forms,omitempty"`
+	Origins     []Origin            `json:"origins,omitempty"`
 }
 
 // manifestForm is a manifest that was made of an image, and from what.
@@ -49,11 +51,13 @@ type PutImageOptions struct {
 	Manifest    *ocispec.Descriptor // with RawManifest: the manifest that it came with
 	RawManifest []byte
 	Annotations map[string]string
+	Origins     []Origin // of layers that need not be in the store
 }
 
-// PutImage stores an image. Its layers must be in the store, and its config must
-// name exactly them. Image and layers are durable when it returns. Putting the
-// same image again adds what is new and keeps the rest.
+// PutImage stores an image. Its layers must be in the store, or be known to be
+// elsewhere, and its config must name exactly them. Image and layers are durable
+// when it returns. Putting the same image again adds what is new and keeps the
+// rest.
 func (s *Store) PutImage(ctx context.Context, config []byte, chain Chain, o PutImageOptions) (*Image, error) {
 	id := digest.Canonical.FromBytes(config)
 	if err := s.putImage(ctx, id, config, chain, o); err != nil {
@@ -68,13 +72,12 @@ func (s *Store) putImage(ctx context.Context, id digest.Digest, config []byte, c
 	} else if !slices.Equal(named, chain) {
 		return fmt.Errorf("its config names %d layers that are not the %d given", len(named), len(chain))
 	}
-	later := folders{}
-	for _, d := range chain {
-		if err := s.keepLayer(ctx, d, later); err != nil {
-			return err
-		}
+	known := o.Origins
+	if rec, err := s.readImageRecord(id); err == nil {
+		known = append(slices.Clone(known), rec.Origins...)
 	}
-	if err := later.sync(); err != nil {
+	away, err := s.keepLayers(ctx, chain, known)
+	if err != nil {
 		return err
 	}
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: id, Size: int64(len(config))}
@@ -103,6 +106,7 @@ func (s *Store) putImage(ctx context.Context, id digest.Digest, config []byte, c
 		if o.Annotations != nil {
 			rec.Annotations = o.Annotations
 		}
+		rec.Origins = away
 	})
 }
 
@@ -215,7 +219,7 @@ func (s *Store) image(id digest.Digest) (*Image, error) {
 	if err := json.Unmarshal(raw, &rec); err != nil {
 		return nil, fmt.Errorf("read record of image %s: %w", id, err)
 	}
-	img.Manifest, img.Built, img.Source, img.Annotations = rec.Manifest, rec.Built, rec.Source, rec.Annotations
+	img.Manifest, img.Built, img.Source, img.Annotations, img.Origins = rec.Manifest, rec.Built, rec.Source, rec.Annotations, rec.Origins
 	held := img.Chain
 	if img.Manifest != nil {
 		held = append(slices.Clone(held), img.Manifest.Digest)

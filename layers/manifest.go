@@ -47,7 +47,7 @@ func (s *Store) Manifest(ctx context.Context, img *Image, f ManifestForm) (ocisp
 func (s *Store) manifest(ctx context.Context, img *Image, f ManifestForm) (ocispec.Descriptor, []byte, error) {
 	if f.isZero() {
 		if img.Manifest != nil {
-			if raw, err := s.wholeManifest(img.Manifest.Digest); err == nil || !errors.Is(err, ErrNotFound) {
+			if raw, err := s.wholeManifest(img.Manifest.Digest, img.Origins); err == nil || !errors.Is(err, ErrNotFound) {
 				return *img.Manifest, raw, err
 			}
 		}
@@ -64,15 +64,16 @@ func (s *Store) manifest(ctx context.Context, img *Image, f ManifestForm) (ocisp
 		if known.Key != f.key() {
 			continue
 		}
-		if raw, err := s.wholeManifest(known.Descriptor.Digest); err == nil {
+		if raw, err := s.wholeManifest(known.Descriptor.Digest, img.Origins); err == nil {
 			return known.Descriptor, raw, nil
 		}
 	}
 	return s.makeManifest(ctx, img, f)
 }
 
-// wholeManifest reads a manifest all of whose blobs are there.
-func (s *Store) wholeManifest(d digest.Digest) ([]byte, error) {
+// wholeManifest reads a manifest all of whose blobs are there, or known to be
+// elsewhere.
+func (s *Store) wholeManifest(d digest.Digest, away []Origin) ([]byte, error) {
 	raw, err := s.ReadManifest(d)
 	if err != nil {
 		return nil, err
@@ -82,7 +83,10 @@ func (s *Store) wholeManifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	for _, l := range append(m.Layers, m.Config) {
-		if _, err := s.StatBlob(l.Digest); err != nil && len(l.URLs) == 0 {
+		if _, known := origin(away, l.Digest); known || len(l.URLs) > 0 {
+			continue
+		}
+		if _, err := s.StatBlob(l.Digest); err != nil {
 			return nil, err
 		}
 	}
@@ -102,6 +106,9 @@ func (s *Store) makeManifest(ctx context.Context, img *Image, f ManifestForm) (o
 	}
 	for _, d := range img.Chain {
 		l, err := s.layerForm(ctx, d, f)
+		if o, known := origin(img.Origins, d); known && !f.Force && errors.Is(err, ErrNotFound) {
+			l, err = layerType(plain(o.Blob), f.Docker)
+		}
 		if err != nil {
 			return ocispec.Descriptor{}, nil, err
 		}
@@ -154,13 +161,29 @@ func (s *Store) layerForm(ctx context.Context, d digest.Digest, f ManifestForm) 
 	return layerType(plain(desc), f.Docker)
 }
 
+// layerAlgorithm tells how a layer's blob is compressed.
+func layerAlgorithm(mediaType string) (a compress.Algorithm, known bool) {
+	switch mediaType {
+	case ocispec.MediaTypeImageLayer, "application/vnd.docker.image.rootfs.diff.tar":
+		return compress.None, true
+	case ocispec.MediaTypeImageLayerGzip, DockerLayer:
+		return compress.Gzip, true
+	case ocispec.MediaTypeImageLayerZstd:
+		return compress.Zstd, true
+	}
+	return "", false
+}
+
+// IsCompressed tells of a layer's blob that a manifest takes as it is: a plain tar
+// is compressed for it.
+func IsCompressed(desc ocispec.Descriptor) bool {
+	a, known := layerAlgorithm(desc.MediaType)
+	return known && a != compress.None
+}
+
 // layerType calls a layer's blob by the other family's media type.
 func layerType(desc ocispec.Descriptor, docker bool) (ocispec.Descriptor, error) {
-	algorithms := map[string]compress.Algorithm{
-		ocispec.MediaTypeImageLayer: compress.None, ocispec.MediaTypeImageLayerGzip: compress.Gzip, ocispec.MediaTypeImageLayerZstd: compress.Zstd,
-		DockerLayer: compress.Gzip, "application/vnd.docker.image.rootfs.diff.tar": compress.None,
-	}
-	a, known := algorithms[desc.MediaType]
+	a, known := layerAlgorithm(desc.MediaType)
 	if !known {
 		return desc, fmt.Errorf("layer %s has the unknown media type %q", desc.Digest, desc.MediaType)
 	}

@@ -217,7 +217,7 @@ func (s *Store) keepTarget(ctx context.Context, d digest.Digest, seen map[digest
 }
 
 func (s *Store) keepParts(m *Manifest) error {
-	var chain Chain
+	img := &Image{}
 	if err := s.hold(m.Config.Digest); err != nil {
 		return err
 	}
@@ -225,19 +225,20 @@ func (s *Store) keepParts(m *Manifest) error {
 		return fmt.Errorf("config %s: %w", m.Config.Digest, err)
 	}
 	if s.has(s.imagePath(m.Config.Digest)) {
-		img, err := s.image(m.Config.Digest)
-		if err != nil {
+		var err error
+		if img, err = s.image(m.Config.Digest); err != nil {
 			return err
 		}
-		chain = img.Chain
 	}
 	for i, l := range m.Layers {
 		if err := s.hold(l.Digest); err != nil {
 			return err
 		}
 		err := s.keepBlob(l.Digest)
-		if errors.Is(err, ErrNotFound) && (len(chain) == len(m.Layers) && s.exists(chain[i]) || len(l.URLs) > 0) {
-			continue // can be made again, or may not be copied
+		again := len(img.Chain) == len(m.Layers) && s.exists(img.Chain[i])
+		_, away := origin(img.Origins, l.Digest)
+		if errors.Is(err, ErrNotFound) && (again || away || len(l.URLs) > 0) {
+			continue // can be made or fetched again, or may not be copied
 		}
 		if err != nil {
 			return fmt.Errorf("layer %s: %w", l.Digest, err)

@@ -203,6 +203,15 @@ func (c *Client) copyFromStore(ctx context.Context, store *layers.Store, from, t
 // saveTo saves an image of the store. Without a name for it in the archive it keeps
 // the one that it has, unless that was only for the detour.
 func (c *Client) saveTo(ctx context.Context, store *layers.Store, name string, to Place, p *ocispec.Platform) (ocispec.Descriptor, error) {
+	images, err := store.Meant(name, p)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	for _, img := range images {
+		if err := c.Complete(ctx, store, img); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+	}
 	d, abort, err := c.layoutTo(to)
 	if err != nil {
 		return ocispec.Descriptor{}, err

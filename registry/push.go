@@ -35,16 +35,27 @@ func (c *Client) PushAs(ctx context.Context, store *layers.Store, local, remote 
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	seen, err := seenIn(ctx, store, n)
+	images, err := store.Images(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
+	}
+	seen, err := seenIn(ctx, store, images, n)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
+	}
+	away := awayFrom(store, images)
+	for d := range away {
+		seen.add(d, away.in(n, d)...)
 	}
 	s, err := c.dial(n, toPush, seen.repositories()...)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
 	}
-	p := &pushing{session: s, store: store, name: n, seen: seen, slots: make(chan struct{}, c.o.Jobs)}
+	p := &pushing{session: s, store: store, name: n, seen: seen, away: away, slots: make(chan struct{}, c.o.Jobs)}
 	desc, err := p.push(ctx, local, o)
+	if err == nil && len(away) > 0 {
+		err = p.remember(ctx, local, o)
+	}
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
 	}
@@ -57,6 +68,7 @@ type pushing struct {
 	store *layers.Store
 	name  layers.Name
 	seen  sightings
+	away  elsewhere
 	link  []string      // repositories that may have every blob
 	root  digest.Digest // what the name means, where it is the origin of a copy
 	raw   []byte        // the manifest of that
@@ -101,6 +113,9 @@ func (p *pushing) compress(ctx context.Context, img *layers.Image, f layers.Mani
 	done := map[digest.Digest]bool{}
 	for _, d := range img.Chain {
 		info, err := p.store.Layer(d)
+		if errors.Is(err, layers.ErrNotFound) && len(img.Origins) > 0 {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -163,7 +178,8 @@ func (p *pushing) complete(d ocispec.Descriptor) ([]byte, *layers.Manifest, bool
 		}
 	}
 	for _, b := range blobsOf(m) {
-		if _, err := p.store.StatBlob(b.Digest); err != nil && !isForeign(b.MediaType) {
+		_, away := p.away[b.Digest]
+		if _, err := p.store.StatBlob(b.Digest); err != nil && !away && !isForeign(b.MediaType) {
 			return nil, nil, false
 		}
 	}
@@ -208,7 +224,11 @@ func (p *pushing) tree(ctx context.Context, d ocispec.Descriptor, raw []byte, m 
 	for _, b := range blobsOf(m) {
 		p.c.event(Event{ID: string(b.Digest), Action: "waiting", Total: b.Size})
 		g.Go(func() error {
-			return p.upload(gctx, string(b.Digest), &transfer.Upload{Blob: b, From: p.seen[b.Digest], Content: stored{p.store, b}, Slots: p.slots})
+			u, err := p.blob(b)
+			if err != nil {
+				return err
+			}
+			return p.upload(gctx, string(b.Digest), u)
 		})
 	}
 	if err := g.Wait(); err != nil || there {

@@ -18,12 +18,8 @@ type sightings map[digest.Digest][]string
 const maxSeen, maxScopes = 3, 8
 
 // seenIn looks through the store for blobs of the registry of a name.
-func seenIn(ctx context.Context, store *layers.Store, n layers.Name) (sightings, error) {
+func seenIn(ctx context.Context, store *layers.Store, images []*layers.Image, n layers.Name) (sightings, error) {
 	seen := sightings{}
-	images, err := store.Images(ctx)
-	if err != nil {
-		return nil, err
-	}
 	for _, img := range images {
 		if img.Manifest != nil {
 			seen.note(store, n, img.Source, img.Manifest.Digest, 0)
@@ -58,8 +54,15 @@ func (s sightings) note(store *layers.Store, n layers.Name, name string, d diges
 		s.note(store, n, name, c.Digest, depth+1)
 	}
 	for _, b := range blobsOf(doc) {
-		if list := s[b.Digest]; len(list) < maxSeen && !slices.Contains(list, m.Repository) {
-			s[b.Digest] = append(list, m.Repository)
+		s.add(b.Digest, m.Repository)
+	}
+}
+
+// add notes repositories that have a blob.
+func (s sightings) add(d digest.Digest, repositories ...string) {
+	for _, r := range repositories {
+		if list := s[d]; len(list) < maxSeen && !slices.Contains(list, r) {
+			s[d] = append(list, r)
 		}
 	}
 }

@@ -23,6 +23,9 @@ type Folder struct {
 	Tag string
 }
 
+// Repository says that a folder is none, see [Origin].
+func (f Folder) Repository() string { return "" }
+
 func (f Folder) tag() string {
 	if f.Tag == "" {
 		return "latest"

@@ -175,6 +175,8 @@ type Origin interface {
 	Resolve(ctx context.Context) ([]byte, error)
 	// Open reads a blob.
 	Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
+	// Repository is where the blobs are for later, as registry/path; empty where they are in no registry.
+	Repository() string
 }
 
 // ErrNoCache is an image or a manifest that carries no cache.
@@ -309,6 +311,9 @@ func (im *Imported) Blob(diffID digest.Digest) (ocispec.Descriptor, bool) {
 	d, ok := im.blobs[diffID]
 	return d, ok
 }
+
+// Repository is where the blobs are for later, see [Origin].
+func (im *Imported) Repository() string { return im.from.Repository() }
 
 // Open reads a layer's blob; the caller verifies it against desc.
 func (im *Imported) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {

@@ -252,6 +252,15 @@ func (r *registryCache) open(ctx context.Context) (*registry.Repository, error) 
 	return repo, err
 }
 
+// Repository is where its blobs are for later.
+func (r *registryCache) Repository() string {
+	n, err := layers.ParseName(r.ref)
+	if err != nil {
+		return ""
+	}
+	return n.Registry + "/" + n.Repository
+}
+
 // Resolve reads the manifest of the cache.
 func (r *registryCache) Resolve(ctx context.Context) ([]byte, error) {
 	repo, err := r.open(ctx)

@@ -22,6 +22,8 @@ func (p pinned) Resolve(_ context.Context, name string, _ ocispec.Platform, _ bo
 // Fetch has nothing to do.
 func (pinned) Fetch(context.Context, *builder.BaseImage) error { return nil }
 
+func (pinned) Origins(*builder.BaseImage) []layers.Origin { return nil }
+
 func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "export",
@@ -60,6 +62,9 @@ func exportImage(c *cli.Context, s *layers.Store) error {
 	}
 	img, err := s.Resolve(c.Args().First(), p)
 	if err != nil {
+		return err
+	}
+	if err := completeImages(c, s, img); err != nil {
 		return err
 	}
 	return toFile(c, c.String("output"), func(w io.Writer) error {

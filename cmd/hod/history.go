@@ -63,11 +63,11 @@ func historyRows(s *layers.Store, img *layers.Image, whole, human bool) ([]row, 
 	for _, h := range config.History {
 		var size int64
 		if !h.EmptyLayer && len(chain) > 0 {
-			info, err := s.Layer(chain[0])
-			if err != nil {
+			var err error
+			if size, err = s.LayerSize(img, chain[0]); err != nil {
 				return nil, err
 			}
-			size, chain = info.Size, chain[1:]
+			chain = chain[1:]
 		}
 		rows = append(rows, historyRow(h, size, whole, human))
 	}

@@ -130,11 +130,11 @@ func measure(s *layers.Store, list []listed) error {
 		seen[l.image.ID] = true
 		for d := range digestSet(l.image.Chain) {
 			users[d]++
-			info, err := s.Layer(d)
+			n, err := s.LayerSize(l.image, d)
 			if err != nil {
 				return fmt.Errorf("image %s: %w", l.image.ID, err)
 			}
-			sizes[d] = info.Size
+			sizes[d] = n
 		}
 	}
 	for i := range list {
@@ -159,11 +159,11 @@ func digestSet(list []digest.Digest) map[digest.Digest]bool {
 // imageSize is the sum of an image's layers as tars.
 func imageSize(s *layers.Store, img *layers.Image) (sum int64, err error) {
 	for _, d := range img.Chain {
-		info, err := s.Layer(d)
+		n, err := s.LayerSize(img, d)
 		if err != nil {
 			return 0, fmt.Errorf("image %s: %w", img.ID, err)
 		}
-		sum += info.Size
+		sum += n
 	}
 	return sum, nil
 }

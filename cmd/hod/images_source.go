@@ -72,14 +72,34 @@ func (i *imageSource) only(name string) *layers.Image {
 	return img
 }
 
-// Fetch brings the layers of an image that came from a registry.
+// Fetch brings the layers of an image that came from a registry, and those of one in the store that were left elsewhere.
 func (i *imageSource) Fetch(ctx context.Context, image *builder.BaseImage) error {
-	i.mu.Lock()
-	r := i.remote[image.Digest]
-	i.mu.Unlock()
-	if r == nil {
-		return nil // it came from the store
+	if r := i.remotely(image); r != nil {
+		_, err := i.client.Fetch(ctx, i.store, r)
+		return err
 	}
-	_, err := i.client.Fetch(ctx, i.store, r)
-	return err
+	img, err := i.store.Resolve(string(image.Digest), nil)
+	if err != nil {
+		return err
+	}
+	return i.client.Complete(ctx, i.store, img)
+}
+
+// Origins says where the layers of an image are that are not in the store.
+func (i *imageSource) Origins(image *builder.BaseImage) []layers.Origin {
+	if r := i.remotely(image); r != nil {
+		return r.Origins()
+	}
+	img, err := i.store.Resolve(string(image.Digest), nil)
+	if err != nil {
+		return nil
+	}
+	return i.store.Missing(img)
+}
+
+// remotely is an image that was resolved in its registry, else nil.
+func (i *imageSource) remotely(image *builder.BaseImage) *registry.Remote {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.remote[image.Digest]
 }

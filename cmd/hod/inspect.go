@@ -126,10 +126,18 @@ func inspectImage(ctx context.Context, s *layers.Store, img *layers.Image) (map[
 	if config.Created != nil {
 		created = config.Created.Format(time.RFC3339Nano)
 	}
-	return map[string]any{
+	found := map[string]any{
 		"Id": img.ID, "RepoTags": tags, "RepoDigests": digests, "Created": created, "Author": config.Author, "Comment": comment,
 		"Architecture": img.Platform.Architecture, "Variant": img.Platform.Variant, "Os": img.Platform.OS,
 		"Config": config.Config, "Size": size, "RootFS": map[string]any{"Type": "layers", "Layers": img.Chain},
 		"Metadata": map[string]any{"LastTagTime": img.Built},
-	}, nil
+	}
+	if missing := s.Missing(img); len(missing) > 0 { // our own field: they come when somebody needs them
+		var list []any
+		for _, o := range missing {
+			list = append(list, map[string]any{"Layer": o.Layer, "Blob": o.Blob.Digest, "Size": o.Blob.Size, "From": o.From})
+		}
+		found["LayersElsewhere"] = list
+	}
+	return found, nil
 }

@@ -36,8 +36,11 @@ func imageToRun(c *cli.Context, s *layers.Store, word string) (*layers.Image, st
 		return nil, "", fmt.Errorf("--pull %q: it is missing, always or never", policy)
 	}
 	img, err := s.Resolve(word, p)
-	if policy != "always" && (err == nil || policy == "never" || !errors.Is(err, layers.ErrNotFound)) {
-		return img, word, err
+	if policy != "always" && err == nil {
+		return img, word, layersToRun(c, s, img, policy)
+	}
+	if policy != "always" && (policy == "never" || !errors.Is(err, layers.ErrNotFound)) {
+		return nil, "", err
 	}
 	n, perr := layers.ParseName(word)
 	if perr != nil {
@@ -53,6 +56,14 @@ func imageToRun(c *cli.Context, s *layers.Store, word string) (*layers.Image, st
 		return nil, "", registryHint(err, n)
 	}
 	return img, word, nil
+}
+
+// layersToRun makes sure that the layers of an image are here.
+func layersToRun(c *cli.Context, s *layers.Store, img *layers.Image, policy string) error {
+	if missing := s.Missing(img); policy == "never" && len(missing) > 0 {
+		return fmt.Errorf("--pull never: layers of image %s were left in %s", shortID(string(img.ID)), strings.Join(missing[0].From, " and "))
+	}
+	return completeImages(c, s, img)
 }
 
 // imageFromPath builds the recipe in a folder, or loads a layout or an archive.

@@ -37,6 +37,15 @@ func save(c *cli.Context) error {
 		return err
 	}
 	write := func(s *layers.Store, to *archive.Sink) error {
+		for _, name := range c.Args().Slice() {
+			images, err := s.Meant(name, p)
+			if err == nil {
+				err = completeImages(c, s, images...)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		if err := s.Save(c.Context, to, c.Args().Slice(), p); err != nil {
 			return err
 		}

@@ -150,6 +150,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"match":    match,
 	"up":       up,
 	"serve":    serve,
+	"requests": requests,
 	"busy":     busy,
 }
 

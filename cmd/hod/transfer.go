@@ -34,6 +34,33 @@ func newTransfer(c *cli.Context, title string) (*transfer, error) {
 	return &transfer{client: shownClient(c, v), view: v}, nil
 }
 
+// completeImages brings the layers of images that were left in a registry when nobody needed them.
+func completeImages(c *cli.Context, s *layers.Store, images ...*layers.Image) error {
+	for _, img := range images {
+		missing := s.Missing(img)
+		if len(missing) == 0 {
+			continue
+		}
+		t, err := newTransfer(c, "fetching layers of "+img.ID.String())
+		if err != nil {
+			return err
+		}
+		err = t.client.Complete(c.Context, s, img)
+		t.view.Close()
+		var status *registry.StatusError
+		if errors.As(err, &status) && status.Status == http.StatusNotFound {
+			return withHint(err, "build or pull the image again")
+		}
+		if n, perr := layers.ParseName(missing[0].From[0]); err != nil && perr == nil {
+			return registryHint(err, n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // registryHint says what to do about the usual refusals.
 func registryHint(err error, n layers.Name) error {
 	var status *registry.StatusError

@@ -100,6 +100,9 @@ func (l local) target(ctx context.Context, r layers.Reference) (ocispec.Descript
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	if len(l.store.Missing(img)) > 0 { // they were left in another registry: who asks there gets them
+		return ocispec.Descriptor{}, layers.ErrNotFound
+	}
 	desc, _, err := l.store.Manifest(ctx, img, layers.ManifestForm{})
 	return desc, err
 }
