@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -53,7 +52,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 			return nil, in.recipe.Wrap(err)
 		}
 	}
-	if err := b.sums.Save(); err != nil {
+	if err := b.saveSums(); err != nil {
 		return nil, err
 	}
 	res, err := b.finish(ctx)
@@ -97,7 +96,6 @@ type build struct {
 	in      *input
 	plan    *plan.Plan
 	cache   *cache.Cache
-	sums    *source.StatCache
 	futures map[*plan.Step]*future // made before the steps run
 	slots   chan struct{}
 	started time.Time
@@ -115,17 +113,14 @@ type build struct {
 	renewed map[string]bool // cache mounts that were emptied
 	noted   map[*plan.Step]noted
 	failure *Failure
-	commits map[*plan.Step]string      // of git steps
+	commits map[*plan.Step]string // of git steps
+	sums    []*source.StatCache
 	said    map[*plan.Step][]statement // about targets; no two outputs are written at once
 }
 
 func newBuild(o Options, in *input) (*build, error) {
-	sums, err := source.OpenStatCache(filepath.Join(o.Store.Root(), "statcache"))
-	if err != nil {
-		return nil, err
-	}
 	missing := func(err error) bool { return errors.Is(err, layers.ErrNotFound) }
-	b := &build{o: o, in: in, sums: sums, cache: &cache.Cache{Store: o.Store, Missing: missing},
+	b := &build{o: o, in: in, sums: []*source.StatCache{in.sums}, cache: &cache.Cache{Store: o.Store, Missing: missing},
 		futures: map[*plan.Step]*future{}, started: time.Now()}
 	b.times = ops.NewTimes(o.Store)
 	b.networks.r = runner.New(runner.Options{Store: o.Store, Warn: func(text string) {

@@ -185,7 +185,7 @@ func (b *build) addMounts(ctx context.Context, k *keys, s *plan.Step, add func(c
 			return err
 		}
 		c := ops.Copy{Sources: []ops.Source{{Files: st.files, Path: m.Source, Literal: true, Local: st.local}}}
-		list, err := c.Inputs(ctx, b.sums)
+		list, err := c.Inputs(ctx)
 		if err != nil {
 			return fmt.Errorf("mount %q: %w", m.Target, err)
 		}
@@ -270,7 +270,7 @@ func (b *build) addFiles(ctx context.Context, k *keys, s *plan.Step, op plan.Cop
 	if err != nil {
 		return err
 	}
-	list, err := c.Inputs(ctx, b.sums)
+	list, err := c.Inputs(ctx)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,23 @@ func (b *build) keep(close func() error) {
 	b.closers = append(b.closers, close)
 }
 
+// keepSums has a stat cache written when the build succeeds.
+func (b *build) keepSums(c *source.StatCache) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sums = append(b.sums, c)
+}
+
+// saveSums writes the stat caches.
+func (b *build) saveSums() error {
+	for _, c := range b.sums {
+		if err := c.Save(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // context opens the main or a named context.
 func (b *build) context(ctx context.Context, op plan.Context, st *state) error {
 	if op.Name == "" {
@@ -72,7 +89,8 @@ func (b *build) context(ctx context.Context, op plan.Context, st *state) error {
 	if err != nil {
 		return fmt.Errorf("named context %q: %w", op.Name, err)
 	}
-	st.files, st.local = source.Filter(c.Files, ignore), c.Local
+	st.files, st.local = source.NewListing(source.Filter(c.Files, ignore), c.Sums), c.Local
+	b.keepSums(c.Sums)
 	return nil
 }
 
@@ -104,7 +122,7 @@ func (b *build) checkout(ctx context.Context, s *plan.Step, op plan.Git, st *sta
 	}
 	b.commits[s] = c.Commit
 	b.mu.Unlock()
-	st.files, st.local = c, true
+	st.files, st.local = source.NewListing(c, nil), true
 	return nil
 }
 
@@ -188,11 +206,15 @@ func (b *build) pack(ctx context.Context, l *ops.Layer) (layers.LayerInfo, error
 		return layers.LayerInfo{}, err
 	}
 	defer w.Close()
+	started := time.Now()
 	pack := diff.NewWriter(w, diff.PackOptions{Timestamps: diff.Source})
 	if err := l.Write(ctx, ops.Packer{Writer: pack}); err != nil {
 		return layers.LayerInfo{}, err
 	}
 	if index, err = pack.Close(); err != nil {
+		return layers.LayerInfo{}, err
+	}
+	if err := l.Confirm(index, started); err != nil {
 		return layers.LayerInfo{}, err
 	}
 	return w.Commit(ctx)

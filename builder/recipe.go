@@ -27,6 +27,7 @@ type input struct {
 	local  bool         // a folder of this machine
 	recipe *dockerfile.Recipe
 	ignore *source.Ignore
+	sums   *source.StatCache
 	closer io.Closer
 	timed  bool      // the context is not a folder
 	time   time.Time // of a git context's commit
@@ -58,7 +59,7 @@ func open(ctx context.Context, o Options) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.files, in.local, in.closer = c.Files, c.Local, c
+	in.files, in.local, in.sums, in.closer = c.Files, c.Local, c.Sums, c
 	text := c.Recipe
 	if folder, err := os.Stat(o.Context); err != nil || !folder.IsDir() {
 		in.timed = true
@@ -76,7 +77,7 @@ func open(ctx context.Context, o Options) (*input, error) {
 // openTree opens the main or a named context.
 func openTree(ctx context.Context, o Options, spec string) (*source.Context, error) {
 	keep, _ := strconv.ParseBool(o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
-	c, err := source.Open(ctx, spec, source.OpenOptions{Stdin: o.Stdin, Tmp: o.tmp(), Git: o.git(), Secret: o.secret, KeepGitDir: keep && spec == o.Context})
+	c, err := source.Open(ctx, spec, source.OpenOptions{Stdin: o.Stdin, Tmp: o.tmp(), Sums: o.sums(), Git: o.git(), Secret: o.secret, KeepGitDir: keep && spec == o.Context})
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (in *input) read(ctx context.Context, o Options, text []byte) error {
 	if in.ignore, err = source.ReadIgnore(in.files, inside); err != nil {
 		return err
 	}
-	in.files = source.Filter(in.files, in.ignore)
+	in.files = source.NewListing(source.Filter(in.files, in.ignore), in.sums)
 	return nil
 }
 
@@ -166,6 +167,14 @@ func (in *input) ignored(p string) bool {
 	}
 	no, err := in.ignore.Excluded(clean)
 	return err == nil && no && !in.ignore.HasExceptions()
+}
+
+// sums is the folder of the contexts' stat caches, "" where there is no store.
+func (o Options) sums() string {
+	if o.Store == nil {
+		return ""
+	}
+	return filepath.Join(o.Store.Root(), "contexts")
 }
 
 func (o Options) tmp() string { return os.TempDir() }

@@ -81,6 +81,11 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	if !keyed(s) {
 		return b.work(ctx, s)
 	}
+	if none, err := b.nothingKnown(s); err != nil {
+		return nil, err
+	} else if none {
+		return b.pioneer(ctx, s)
+	}
 	fast, err := b.keys(ctx, s)
 	if err != nil {
 		return nil, err
@@ -117,6 +122,46 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	}
 	return st, b.save(ctx, s, st, fast, content)
 }
+
+// nothingKnown says whether no record can answer for a step, whatever its keys are.
+func (b *build) nothingKnown(s *plan.Step) (bool, error) {
+	switch {
+	case b.o.Explain:
+		return false, nil // which names all inputs
+	case b.blind(s):
+		return true, nil
+	case len(b.imports) > 0:
+		return false, nil
+	}
+	op, err := operation(s)
+	if err != nil {
+		return false, err
+	}
+	return b.cache.None(op)
+}
+
+// pioneer performs a step before its keys are known. So files of the context are read once: what was packed was hashed.
+func (b *build) pioneer(ctx context.Context, s *plan.Step) (*state, error) {
+	if err := b.bringAll(ctx, s); err != nil {
+		return nil, err
+	}
+	st, err := b.work(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	fast, err := b.keys(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	content, err := b.contentKeys(ctx, s, fast)
+	if err != nil {
+		return nil, err
+	}
+	return st, b.save(ctx, s, st, fast, content)
+}
+
+// blind says whether a step looks no record up.
+func (b *build) blind(s *plan.Step) bool { return s.NoCache || b.fresh || b.uncacheable(s) }
 
 // needAll resolves all that a step builds on, side by side.
 func (b *build) needAll(ctx context.Context, s *plan.Step) error {
@@ -181,7 +226,7 @@ func (b *build) size(st *state) int64 {
 
 // recall gives what the record under a key says, and the record, nil when there is none.
 func (b *build) recall(ctx context.Context, s *plan.Step, op, key digest.Digest) (*state, *cache.Record, error) {
-	if s.NoCache || b.fresh || b.uncacheable(s) {
+	if b.blind(s) {
 		return nil, nil, nil
 	}
 	r, err := b.cache.Find(op, key)

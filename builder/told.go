@@ -35,7 +35,7 @@ func (b *build) told(ctx context.Context, t plan.Target, suffix bool) (source.Fi
 		if !e.IsRegular() {
 			return nil
 		}
-		d, err := (*source.StatCache)(nil).Digest(ctx, files, e)
+		d, err := source.Digest(ctx, files, e)
 		about = append(about, subjectOf(e.Path, d))
 		return err
 	})

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,11 +15,17 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// cacheRecord is what lies in cache/<operation>/<key>.
+// cacheRecord is what lies in cache/<operation>/<key>: a line of JSON, and the data.
 type cacheRecord struct {
 	Refs []digest.Digest `json:"refs,omitempty"` // layers and blobs without which the record is worthless
-	Data []byte          `json:"data"`
-	Sum  digest.Digest   `json:"sum"` // of Data: a record from before a power cut may be torn
+	Sum  digest.Digest   `json:"sum"`            // of Data: a record from before a power cut may be torn
+	Data []byte          `json:"-"`
+}
+
+func (r cacheRecord) encode() ([]byte, error) {
+	r.Sum = digest.Canonical.FromBytes(r.Data)
+	head, err := json.Marshal(r)
+	return append(append(head, '\n'), r.Data...), err
 }
 
 func (s *Store) recordDir(op digest.Digest) string { return s.path("cache", op.Encoded()) }
@@ -67,7 +74,9 @@ func readCacheRecord(path string) (cacheRecord, error) {
 	if err != nil {
 		return rec, err
 	}
-	if err := json.Unmarshal(raw, &rec); err != nil || digest.Canonical.FromBytes(rec.Data) != rec.Sum {
+	head, data, _ := bytes.Cut(raw, []byte("\n"))
+	rec.Data = data
+	if err := json.Unmarshal(head, &rec); err != nil || digest.Canonical.FromBytes(data) != rec.Sum {
 		return rec, fmt.Errorf("it is damaged: %w", ErrNotFound)
 	}
 	for _, d := range rec.Refs {
@@ -106,7 +115,7 @@ func (s *Store) PutRecord(ctx context.Context, op, key digest.Digest, data []byt
 	}
 	var raw []byte
 	if err == nil {
-		raw, err = json.Marshal(cacheRecord{Refs: refs, Data: data, Sum: digest.Canonical.FromBytes(data)})
+		raw, err = cacheRecord{Refs: refs, Data: data}.encode()
 	}
 	if err == nil {
 		err = s.writeRecord(s.recordPath(op, key), raw, false)

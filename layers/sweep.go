@@ -151,7 +151,7 @@ func (c *collection) leftovers(ctx context.Context) error {
 				return err
 			}
 		}
-		return errors.Join(c.s.throwExpired("uploads", cmp.Or(c.o.Expiry, expiry)), c.s.throwExpired("partial", expiry))
+		return errors.Join(c.forgetContexts(), c.s.throwExpired("uploads", cmp.Or(c.o.Expiry, expiry)), c.s.throwExpired("partial", expiry))
 	})
 	if err != nil {
 		return err
@@ -161,6 +161,18 @@ func (c *collection) leftovers(ctx context.Context) error {
 		return err
 	}
 	return c.s.throwEach("boot", func(name string) bool { return name != boot })
+}
+
+// forgetContexts throws away what builds know of local files, with the cache.
+func (c *collection) forgetContexts() error {
+	if !c.o.Cache || c.o.KeepBytes > 0 {
+		return nil
+	}
+	err := c.s.throwEach("contexts", func(name string) bool {
+		st, err := os.Stat(c.s.path("contexts", name))
+		return err == nil && (c.o.Before.IsZero() || st.ModTime().Before(c.o.Before))
+	})
+	return ignoreMissing(err)
 }
 
 func (s *Store) throwEach(dir string, which func(name string) bool) error {

@@ -16,7 +16,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -25,7 +24,6 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -87,21 +85,6 @@ func frame(h hash.Hash, s string) {
 	io.WriteString(h, s)
 }
 
-// Record is what the cache remembers of a step.
-type Record struct {
-	// Kind and Step say to people what made it: "run", "RUN make".
-	Kind string `json:"kind,omitempty"`
-	Step string `json:"step,omitempty"`
-	// Layer is the diffID that the step left, "" when it left no layer.
-	Layer digest.Digest `json:"layer,omitempty"`
-	// Packer is the version of the packer that made the layer.
-	Packer string  `json:"packer,omitempty"`
-	Inputs []Input `json:"inputs"`
-	// Keys are all keys that it is filed under.
-	Keys []digest.Digest `json:"keys,omitempty"`
-	Made time.Time       `json:"made"`
-}
-
 // Store keeps records; *layers.Store is one.
 type Store interface {
 	Record(op, key digest.Digest) ([]byte, error)
@@ -118,7 +101,7 @@ type Cache struct {
 	Missing func(error) bool
 }
 
-// Find gives the record under a key, nil when there is none. A record that cannot be read is none.
+// Find gives the record under a key, without its inputs, nil when there is none. A record that cannot be read is none.
 func (c *Cache) Find(op, key digest.Digest) (*Record, error) {
 	data, err := c.Store.Record(op, key)
 	if err != nil {
@@ -127,16 +110,25 @@ func (c *Cache) Find(op, key digest.Digest) (*Record, error) {
 		}
 		return nil, fmt.Errorf("read cache record: %w", err)
 	}
-	var r Record
-	if json.Unmarshal(data, &r) != nil {
+	r, _, ok := decode(data)
+	if !ok {
 		return nil, nil
 	}
 	return &r, nil
 }
 
+// None says whether an operation has no record at all.
+func (c *Cache) None(op digest.Digest) (bool, error) {
+	keys, err := c.Store.RecordKeys(op)
+	if err != nil {
+		return false, fmt.Errorf("list cache records: %w", err)
+	}
+	return len(keys) == 0, nil
+}
+
 // Save files a record under all its keys; its layer must be in the store.
 func (c *Cache) Save(ctx context.Context, op digest.Digest, r Record, keys ...digest.Digest) error {
-	data, err := json.Marshal(r)
+	data, err := r.encode()
 	if err != nil {
 		return err
 	}

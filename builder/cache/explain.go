@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -20,14 +19,15 @@ func (c *Cache) Explain(op digest.Digest, kind string, inputs []Input) ([]string
 	}
 	var nearest []string
 	for _, key := range keys {
-		r, err := c.Find(op, key)
-		if err != nil {
-			return nil, err
-		}
-		if r == nil {
+		data, err := c.Store.Record(op, key)
+		if err != nil { // it went meanwhile
 			continue
 		}
-		if d := Differences(r.Inputs, inputs); len(d) > 0 && (nearest == nil || len(d) < len(nearest)) {
+		_, lines, ok := decode(data)
+		if !ok {
+			continue
+		}
+		if d := Differences(decodeInputs(lines), inputs); len(d) > 0 && (nearest == nil || len(d) < len(nearest)) {
 			nearest = d
 		}
 	}
@@ -45,11 +45,12 @@ func (c *Cache) instead(kind string, inputs []Input) string {
 	}
 	var last Record
 	for data := range c.Store.Records() {
-		var r Record
-		if json.Unmarshal(data, &r) != nil || r.Kind != kind || !r.Made.After(last.Made) {
+		r, lines, ok := decode(data)
+		if !ok || r.Kind != kind || !r.Made.After(last.Made) {
 			continue
 		}
-		if j := slices.IndexFunc(r.Inputs, isBelow); j >= 0 && r.Inputs[j].Digest == inputs[i].Digest {
+		r.Inputs = decodeInputs(lines)
+		if j := slices.IndexFunc(r.Inputs, isBelow); j >= 0 && r.Inputs[j].short() == inputs[i].short() {
 			last = r
 		}
 	}
@@ -76,7 +77,7 @@ func Differences(before, after []Input) []string {
 		switch {
 		case !ok:
 			lines = append(lines, i.Name+" is new")
-		case was.Digest == i.Digest:
+		case was.short() == i.short():
 		case isBelow(i) && i.Value != "":
 			lines = append(lines, "what it stands on changed: "+i.Value)
 		case was.Value != "" && i.Value != "" && was.Value != i.Value:

@@ -28,7 +28,7 @@ type node struct {
 	// files and from say where the content lies.
 	files source.Files
 	from  string
-	// opaque is set on a folder that took the place of something else: nothing below it shows through.
+	// opaque is set on a folder below which nothing shows through: nothing was there, or something else.
 	opaque bool
 }
 
@@ -109,8 +109,8 @@ func (c *canvas) put(n *node) error {
 	if err != nil {
 		return err
 	}
-	if old != nil && !(old.IsDir() && n.entry.IsDir()) {
-		if old.IsDir() {
+	if old == nil || !(old.IsDir() && n.entry.IsDir()) {
+		if old != nil && old.IsDir() {
 			for q := range c.nodes {
 				if len(q) > len(p) && q[:len(p)] == p && q[len(p)] == '/' {
 					delete(c.nodes, q)

@@ -246,7 +246,7 @@ func TestFileThatChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		os.WriteFile(filepath.Join(dir, "f"), []byte(content), 0o600)
-		if err := l.Write(context.Background(), &lines{}); !errors.Is(err, errChanged) {
+		if err := l.Write(context.Background(), &lines{}); !errors.Is(err, source.ErrChanged) {
 			t.Errorf("size %d: got %v", len(content), err)
 		}
 	}

@@ -2,12 +2,11 @@ package ops
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"path"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"github.com/hodbuild/hod/builder/source"
 	"github.com/opencontainers/go-digest"
@@ -23,7 +22,7 @@ type Input struct {
 // Inputs names everything that the step reads from its sources: each entry with the digest of its name, kind, mode, link,
 // attributes and content, and its owner where the tree is not local. It is what a key is made of, and it does not look
 // at the tree that is written on.
-func (c Copy) Inputs(ctx context.Context, sums *source.StatCache) ([]Input, error) {
+func (c Copy) Inputs(ctx context.Context) ([]Input, error) {
 	var all []Input
 	for i, s := range c.Sources {
 		unpack := s.Unpack
@@ -33,7 +32,7 @@ func (c Copy) Inputs(ctx context.Context, sums *source.StatCache) ([]Input, erro
 		if err != nil {
 			return nil, err
 		}
-		inputs, err := l.digests(ctx, sums, fmt.Sprintf("%d %t", i, unpack))
+		inputs, err := l.digests(ctx, fmt.Sprintf("%d %t", i, unpack))
 		if err != nil {
 			return nil, err
 		}
@@ -43,22 +42,23 @@ func (c Copy) Inputs(ctx context.Context, sums *source.StatCache) ([]Input, erro
 }
 
 // digests hashes all changes of a layer, side by side.
-func (l *Layer) digests(ctx context.Context, sums *source.StatCache, salt string) ([]Input, error) {
+func (l *Layer) digests(ctx context.Context, salt string) ([]Input, error) {
 	inputs := make([]Input, len(l.Changes))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0) + 1)
 	const batch = 256
 	for start := 0; start < len(l.Changes); start += batch {
 		g.Go(func() error {
+			var text []byte
 			for i := start; i < min(start+batch, len(l.Changes)); i++ {
-				if err := ctx.Err(); err != nil {
-					return err
+				err := ctx.Err()
+				if err == nil {
+					text, err = l.Changes[i].describe(ctx, append(text[:0], salt...))
 				}
-				d, err := l.Changes[i].digest(ctx, sums, salt)
 				if err != nil {
 					return err
 				}
-				inputs[i] = Input{Name: l.Changes[i].name(), Digest: d}
+				inputs[i] = Input{Name: l.Changes[i].name(), Digest: digest.SHA256.FromBytes(text)}
 			}
 			return nil
 		})
@@ -74,22 +74,31 @@ func (c Change) name() string {
 	return path.Clean(c.from + "/.")
 }
 
-func (c Change) digest(ctx context.Context, sums *source.StatCache, salt string) (digest.Digest, error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\x00%q %c %o %d:%d %q %q %d,%d %d\x00", salt, c.Path, c.Type, c.Mode, c.UID, c.GID, c.Linkname, c.HardLink, c.Devmajor, c.Devminor, c.ModTime.Unix())
+// describe appends all that a key says of a change, its content's digest last.
+func (c Change) describe(ctx context.Context, text []byte) ([]byte, error) {
+	text = strconv.AppendQuote(append(text, 0), c.Path)
+	text = append(text, ' ', c.Type)
+	for _, n := range [...]int64{int64(c.Mode), int64(c.UID), int64(c.GID), c.Devmajor, c.Devminor, c.ModTime.Unix()} {
+		text = strconv.AppendInt(append(text, ' '), n, 10)
+	}
+	text = strconv.AppendQuote(append(text, ' '), c.Linkname)
+	text = strconv.AppendQuote(append(text, ' '), c.HardLink)
 	for _, k := range sortedKeys(c.Xattrs) {
-		fmt.Fprintf(h, "%q=%q\x00", k, c.Xattrs[k])
+		text = strconv.AppendQuote(append(text, 0), k)
+		text = strconv.AppendQuote(append(text, '='), c.Xattrs[k])
 	}
-	if c.IsRegular() && c.HardLink == "" {
-		e := c.Entry
-		e.Path = c.from
-		d, err := sums.Digest(ctx, c.files, e)
-		if err != nil {
-			return "", err
-		}
-		io.WriteString(h, d.String())
+	if !c.IsRegular() || c.HardLink != "" {
+		return text, nil
 	}
-	return digest.NewDigest(digest.SHA256, h), nil
+	d, err := source.Digest(ctx, c.files, c.source())
+	return append(append(text, 0), d...), err
+}
+
+// source is the entry that the content comes from.
+func (c Change) source() source.Entry {
+	e := c.Entry
+	e.Path = c.from
+	return e
 }
 
 func sortedKeys(m map[string]string) []string {

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/hodbuild/hod/builder/source"
+	"github.com/hodbuild/hod/layers/diff"
 )
 
 // Change is one entry of a layer and where its content lies.
@@ -122,12 +124,24 @@ func (c Change) write(ctx context.Context, w Writer) error {
 		return err
 	}
 	if source.Changed(r, c.Entry) {
-		return errChanged
+		return source.ErrChanged
 	}
 	return exact.end()
 }
 
-var errChanged = errors.New("the file changed while it was read")
+// Confirm compares what was packed since the given time, which the index tells, with what the trees of local files said
+// before, so that no layer holds what its key does not speak of. A tree that had not yet said so knows it then.
+func (l *Layer) Confirm(index *diff.Index, from time.Time) error {
+	for i, c := range l.Changes {
+		if !c.IsRegular() || c.HardLink != "" {
+			continue
+		}
+		if err := source.Confirm(c.files, c.source(), index.Entries[i].Digest, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // exactReader gives exactly the bytes that were announced.
 type exactReader struct {
@@ -142,7 +156,7 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
 	e.left -= int64(n)
 	if errors.Is(err, io.EOF) && e.left > 0 {
-		return n, errChanged
+		return n, source.ErrChanged
 	}
 	return n, err
 }
@@ -150,7 +164,7 @@ func (e *exactReader) Read(p []byte) (int, error) {
 func (e *exactReader) end() error {
 	var one [1]byte
 	if n, _ := e.r.Read(one[:]); n > 0 || e.left > 0 {
-		return errChanged
+		return source.ErrChanged
 	}
 	return nil
 }

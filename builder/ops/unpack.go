@@ -7,8 +7,10 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/hodbuild/hod/builder/source"
+	"github.com/opencontainers/go-digest"
 )
 
 // unpack extracts a source file into the destination when its content is an archive; else it says false.
@@ -17,17 +19,7 @@ func (p *planner) unpack(ctx context.Context, s Source, e source.Entry) (bool, e
 	if err != nil || !ok {
 		return false, err
 	}
-	f, err := s.Files.Open(e.Path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	plain, err := source.Decompress(f)
-	if err != nil {
-		return false, fmt.Errorf("unpack %q: %w", "/"+e.Path, err)
-	}
-	defer plain.Close()
-	a, err := source.ReadArchive(&contextReader{ctx, plain}, p.o.Tmp, p.o.Limits)
+	a, err := p.archive(ctx, s.Files, e)
 	if err != nil {
 		return false, fmt.Errorf("unpack %q: %w", "/"+e.Path, err)
 	}
@@ -41,6 +33,38 @@ func (p *planner) unpack(ctx context.Context, s Source, e source.Entry) (bool, e
 	}
 	p.inode += e.Path + ":"
 	return true, p.extract(ctx, a, "", to)
+}
+
+// archive reads an archive, which must be the one that the key of the step speaks of.
+func (p *planner) archive(ctx context.Context, files source.Files, e source.Entry) (*source.Archive, error) {
+	started, sum := time.Now(), digest.SHA256.Digester()
+	f, err := files.Open(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw := io.TeeReader(source.Until(ctx, f), sum.Hash())
+	plain, err := source.Decompress(raw)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	a, err := source.ReadArchive(plain, p.o.Tmp, p.o.Limits)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(io.Discard, raw)
+	if err == nil && source.Changed(f, e) {
+		err = source.ErrChanged
+	}
+	if err == nil {
+		err = source.Confirm(files, e, sum.Digest(), started)
+	}
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
 }
 
 // extract places what lies in a folder of an archive. The archive's own root changes nothing at the destination. Folders
@@ -89,18 +113,6 @@ func isArchive(f source.Files, name string) (bool, error) {
 	defer plain.Close()
 	_, err = tar.NewReader(plain).Next()
 	return err == nil, nil
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // Workdir is a WORKDIR that has to make its folder.

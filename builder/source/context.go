@@ -22,6 +22,8 @@ type Context struct {
 	Local bool
 	// Recipe is the text of a context that is only a recipe.
 	Recipe []byte
+	// Sums remembers the digests of a folder's files, nil where nothing does.
+	Sums *StatCache
 	// Commit is the full name of a git context's commit.
 	Commit string
 	closer io.Closer
@@ -41,6 +43,8 @@ type OpenOptions struct {
 	Stdin io.Reader
 	// Tmp is the folder for archives and checkouts.
 	Tmp string
+	// Sums is the folder of the stat caches, "" for none.
+	Sums string
 	// Limits bound archives.
 	Limits Limits
 	// Git says how repositories are fetched.
@@ -66,11 +70,7 @@ func Open(ctx context.Context, spec string, o OpenOptions) (*Context, error) {
 	}
 	st, err := os.Stat(spec)
 	if err == nil && st.IsDir() {
-		f, err := OpenFolder(spec)
-		if err != nil {
-			return nil, fmt.Errorf("open context: %w", err)
-		}
-		return &Context{Files: f, Local: true, closer: f}, nil
+		return openFolder(spec, o)
 	}
 	if err == nil {
 		return openFile(ctx, spec, o)
@@ -101,6 +101,22 @@ func (e *noContextError) Error() string {
 // Hint says what a context can be.
 func (e *noContextError) Hint() string {
 	return "a context is a folder (. is this one), a tar of one, - for standard input, or the URL of a git repository or an archive"
+}
+
+func openFolder(dir string, o OpenOptions) (*Context, error) {
+	f, err := OpenFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open context: %w", err)
+	}
+	c := &Context{Files: f, Local: true, closer: f}
+	if o.Sums == "" {
+		return c, nil
+	}
+	if c.Sums, err = OpenStatCache(o.Sums, f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open context: %w", err)
+	}
+	return c, nil
 }
 
 func withGitSuffix(s string) string {

@@ -2,6 +2,7 @@ package source
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -69,6 +70,9 @@ func (f *Folder) ReadDir(p string) ([]Entry, error) {
 	entries := make([]Entry, 0, len(names))
 	for _, name := range names {
 		e, err := f.statAt(fd, name, path.Join(p, name))
+		if errors.Is(err, fs.ErrNotExist) { // it went meanwhile
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -79,10 +83,6 @@ func (f *Folder) ReadDir(p string) ([]Entry, error) {
 
 // Open reads a file, see [Files]. A file that is a pipe or a device by now is an error, and opening it does not block.
 func (f *Folder) Open(p string) (io.ReadCloser, error) {
-	return f.open(p)
-}
-
-func (f *Folder) open(p string) (*os.File, error) {
 	fd, err := f.openat(path.Clean("./"+p), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: p, Err: err}
@@ -95,7 +95,45 @@ func (f *Folder) open(p string) (*os.File, error) {
 		}
 		return nil, &fs.PathError{Op: "open", Path: p, Err: err}
 	}
-	return os.NewFile(uintptr(fd), p), nil
+	return &localFile{fd: fd, name: p}, nil
+}
+
+// localFile is an open file of a folder. It is no os.File: the many small files of a context would each be offered to the
+// poller, which takes none.
+type localFile struct {
+	fd   int
+	name string
+}
+
+// Read reads on.
+func (f *localFile) Read(p []byte) (int, error) {
+	for len(p) > 0 {
+		n, err := unix.Read(f.fd, p)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, &fs.PathError{Op: "read", Path: f.name, Err: err}
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+	return 0, nil
+}
+
+// Close closes the file.
+func (f *localFile) Close() error { return unix.Close(f.fd) }
+
+// Changed says whether r, an open file of a [Folder], is another one by now than the entry was made of, or holds
+// something else. Of other trees it is never said.
+func Changed(r io.Reader, e Entry) bool {
+	file, ok := r.(*localFile)
+	if !ok || e.stat.Ino == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstat(file.fd, &st) != nil || idOf(&st) != e.stat
 }
 
 func (f *Folder) openat(p string, flags int) (int, error) {

@@ -1,8 +1,11 @@
 package source
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -11,26 +14,43 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
-// StatCache remembers the digests of local files between builds, so that a build in which nothing changed reads no file.
+// StatCache remembers the digests of one local folder's files between builds, so that a build in which nothing changed
+// reads no file. Each context has a file of its own, so that projects that take turns do not forget each other.
 // An entry is trusted when path, device, inode, size, mtime and ctime are what they were, and when the file had been
 // left alone for longer than its file system's clock can tell before it was hashed (as git does with racily clean
-// files): else a second write within one tick would go unseen. A nil StatCache hashes every time.
+// files): else a second write within one tick would go unseen. A nil StatCache knows nothing.
 type StatCache struct {
 	path string
-	mu   sync.Mutex // guards the maps
-	old  map[fileID]sum
-	used map[fileID]sum
-	miss bool
+	once sync.Once
+	old  []byte     // records, sorted by name; read when a digest is first asked for
+	mu   sync.Mutex // guards what follows
+	used []bool     // of the records of old
+	more map[fileID]sum
 }
 
 type sum [32]byte
+
+func (s sum) digest() digest.Digest {
+	return digest.Digest(hex.AppendEncode(append(make([]byte, 0, 71), "sha256:"...), s[:]))
+}
+
+func sumOf(d digest.Digest) (sum, error) {
+	var s sum
+	if d.Algorithm() != digest.SHA256 || len(d.Encoded()) != 2*len(s) {
+		return s, fmt.Errorf("digest %q is not of SHA-256", d)
+	}
+	_, err := hex.Decode(s[:], []byte(d.Encoded()))
+	return s, err
+}
 
 // fileID is all that says that a file is still the same.
 type fileID struct {
@@ -39,9 +59,12 @@ type fileID struct {
 }
 
 const (
-	statMagic  = "hodstat2"
+	statMagic  = "hodstat3"
 	recordSize = 6*8 + 32
 	statLimit  = 256 << 20
+	// statFiles and statAge bound how many contexts are remembered, and for how long without a change to them.
+	statFiles = 64
+	statAge   = 60 * 24 * time.Hour
 )
 
 func idOf(st *unix.Stat_t) fileID {
@@ -64,26 +87,32 @@ func (id fileID) settled(now time.Time) bool {
 	return max(id.Ctime, id.Mtime)+tick < now.UnixNano()
 }
 
-// OpenStatCache reads the cache file at path; one that is missing or damaged is an empty cache.
-func OpenStatCache(path string) (*StatCache, error) {
-	c := &StatCache{path: path, old: map[fileID]sum{}, used: map[fileID]sum{}}
-	st, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() > statLimit {
-		return c, nil
+// OpenStatCache gives the cache of a context, which lies in the folder dir under the context's device and inode. Nothing
+// is read yet.
+func OpenStatCache(dir string, f *Folder) (*StatCache, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.dir.Fd()), &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: f.name, Err: err}
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read stat cache: %w", err)
+	name := fmt.Sprintf("%x-%x", st.Dev, st.Ino)
+	return &StatCache{path: filepath.Join(dir, name), more: map[fileID]sum{}}, nil
+}
+
+// load reads the file; one that is missing or damaged is an empty cache, since it only saves time.
+func (c *StatCache) load() {
+	st, err := os.Stat(c.path)
+	if err != nil || st.Size() > statLimit {
+		return
 	}
-	if len(data) < 16 || string(data[:8]) != statMagic || binary.LittleEndian.Uint64(data[8:]) != checksum(data[16:]) {
-		return c, nil
+	data, err := os.ReadFile(c.path)
+	if err != nil || len(data) < 16 || string(data[:8]) != statMagic || binary.LittleEndian.Uint64(data[8:]) != checksum(data[16:]) {
+		return
 	}
-	data = data[16:]
-	c.old = make(map[fileID]sum, len(data)/recordSize)
-	for ; len(data) >= recordSize; data = data[recordSize:] {
-		c.old[decodeID(data)] = sum(data[recordSize-32:])
+	c.old = data[16:]
+	c.used = make([]bool, len(c.old)/recordSize)
+	if time.Since(st.ModTime()) > statAge/4 {
+		_ = os.Chtimes(c.path, time.Time{}, time.Now())
 	}
-	return c, nil
 }
 
 // encode appends the words of an ID, which decodeID reads.
@@ -104,66 +133,123 @@ func checksum(data []byte) uint64 {
 	return uint64(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// Save writes the entries that were used since the cache was opened, if there are new ones.
-func (c *StatCache) Save() error {
+func (c *StatCache) find(id fileID) (sum, bool) {
+	if c == nil {
+		return sum{}, false
+	}
+	c.once.Do(c.load)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.miss {
+	for at := c.search(id.Name); at+recordSize <= len(c.old); at += recordSize {
+		old := decodeID(c.old[at:])
+		if old.Name != id.Name {
+			break
+		}
+		if old == id {
+			c.used[at/recordSize] = true
+			return sum(c.old[at+recordSize-32:]), true
+		}
+	}
+	s, ok := c.more[id]
+	return s, ok
+}
+
+// search gives the offset of the first record whose name is not less.
+func (c *StatCache) search(name uint64) int {
+	low, high := 0, len(c.old)/recordSize
+	for low < high {
+		if mid := (low + high) / 2; binary.LittleEndian.Uint64(c.old[mid*recordSize:]) < name {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low * recordSize
+}
+
+func (c *StatCache) put(id fileID, s sum) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.more[id] = s
+}
+
+// Save writes what is new. Records of files that have changed go, and so do those that this build had no use for, once
+// they are many. Of the contexts' files those that were not used for longest go, beyond a number and an age.
+func (c *StatCache) Save() error {
+	if c == nil {
 		return nil
 	}
-	data := make([]byte, 16, 16+len(c.used)*recordSize)
-	copy(data, statMagic)
-	for id, s := range c.used {
-		data = append(id.encode(data), s[:]...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.more) == 0 {
+		return nil
 	}
-	binary.LittleEndian.PutUint64(data[8:], checksum(data[16:]))
-	return c.write(data)
-}
-
-func (c *StatCache) write(data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(c.path), ".stat-")
-	if err != nil {
+	records := c.records()
+	data := append(make([]byte, 0, 16+len(records)), statMagic...)
+	data = append(binary.LittleEndian.AppendUint64(data, checksum(records)), records...)
+	dir := filepath.Dir(c.path)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("write stat cache: %w", err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := lockfile.AtomicWrite(c.path, data, 0o600, false); err != nil {
 		return fmt.Errorf("write stat cache: %w", err)
 	}
-	return os.Rename(f.Name(), c.path)
+	return forget(dir, time.Now())
 }
 
-// Digest gives the digest of a file's content. A file that changes while it is hashed is an error.
-func (c *StatCache) Digest(ctx context.Context, f Files, e Entry) (digest.Digest, error) {
-	if e.Digest != "" {
-		return e.Digest, nil
+// records gives what the next file holds, sorted.
+func (c *StatCache) records() []byte {
+	changed, unused := map[uint64]bool{}, 0
+	for id := range c.more {
+		changed[id.Name] = true
 	}
-	id := e.stat.named(e.Path)
-	if c != nil && e.stat.Ino != 0 {
-		if s, ok := c.find(id); ok {
-			return digest.NewDigestFromBytes(digest.SHA256, s[:]), nil
+	for _, used := range c.used {
+		if !used {
+			unused++
 		}
 	}
-	now := time.Now()
-	r, err := f.Open(e.Path)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	d := digest.SHA256.Digester()
-	n, err := io.CopyBuffer(d.Hash(), Until(ctx, r), make([]byte, min(e.Size+1, 64<<10)))
-	if err != nil {
-		return "", fmt.Errorf("hash %q: %w", "/"+e.Path, err)
-	}
-	if n != e.Size {
-		return "", fmt.Errorf("hash %q: the file changed while it was read", "/"+e.Path)
-	}
-	if file, ok := r.(*os.File); ok && c != nil && e.stat.Ino != 0 {
-		if err := c.remember(file, id, e, now, sum(d.Hash().Sum(nil))); err != nil {
-			return "", err
+	many := unused > len(c.used)/2+4096
+	all := make([][]byte, 0, len(c.used)+len(c.more))
+	for i, used := range c.used {
+		r := c.old[i*recordSize:][:recordSize]
+		if !changed[binary.LittleEndian.Uint64(r)] && (used || !many) {
+			all = append(all, r)
 		}
 	}
-	return d.Digest(), nil
+	for id, s := range c.more {
+		all = append(all, append(id.encode(make([]byte, 0, recordSize)), s[:]...))
+	}
+	slices.SortFunc(all, func(a, b []byte) int {
+		return cmp.Or(cmp.Compare(binary.LittleEndian.Uint64(a), binary.LittleEndian.Uint64(b)), bytes.Compare(a, b))
+	})
+	return bytes.Join(all, nil)
+}
+
+// forget removes the files of contexts that nobody builds any more.
+func forget(dir string, now time.Time) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	var files []fs.FileInfo
+	for _, e := range entries {
+		if st, err := e.Info(); err == nil {
+			files = append(files, st)
+		}
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for i, f := range files {
+		if i < statFiles && now.Sub(f.ModTime()) < statAge {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget stat cache: %w", err)
+		}
+	}
+	return nil
 }
 
 // Until reads r until ctx is done, which is then the error.
@@ -180,42 +266,4 @@ func (u *until) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return u.r.Read(p)
-}
-
-// Changed says whether r, an open file of a [Folder], is another one by now than the entry was made of, or holds
-// something else. Of other trees it is never said.
-func Changed(r io.Reader, e Entry) bool {
-	file, ok := r.(*os.File)
-	if !ok || e.stat.Ino == 0 {
-		return false
-	}
-	var st unix.Stat_t
-	return unix.Fstat(int(file.Fd()), &st) != nil || idOf(&st) != e.stat
-}
-
-func (c *StatCache) find(id fileID) (sum, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s, ok := c.old[id]
-	if ok {
-		c.used[id] = s
-	}
-	return s, ok
-}
-
-func (c *StatCache) remember(file *os.File, id fileID, e Entry, started time.Time, s sum) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return err
-	}
-	if idOf(&st).named(e.Path) != id {
-		return fmt.Errorf("hash %q: the file changed while it was read", "/"+e.Path)
-	}
-	if !id.settled(started) {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.old[id], c.used[id], c.miss = s, s, true
-	return nil
 }

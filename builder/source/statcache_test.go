@@ -10,13 +10,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func sumOf(t *testing.T, c *StatCache, f *Folder, p string) digest.Digest {
+func digestOf(t *testing.T, c *StatCache, f *Folder, p string) digest.Digest {
 	t.Helper()
 	e, err := f.Lstat(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := c.Digest(t.Context(), f, e)
+	d, err := Digest(t.Context(), NewListing(f, c), e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestStatCacheIsNeverStale(t *testing.T) {
 	f, dir := folder(t, "f")
 	p := filepath.Join(dir, "f")
 	when := time.Now().Add(-time.Hour)
-	c, err := OpenStatCache(filepath.Join(t.TempDir(), "stat"))
+	c, err := OpenStatCache(t.TempDir(), f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestStatCacheIsNeverStale(t *testing.T) {
 		content := []byte{byte(i), byte(i >> 8)}
 		os.WriteFile(p, content, 0o644)
 		os.Chtimes(p, when, when)
-		if got := sumOf(t, c, f, "f"); got != digest.FromBytes(content) {
+		if got := digestOf(t, c, f, "f"); got != digest.FromBytes(content) {
 			t.Fatalf("rewrite %d: stale digest", i)
 		}
 	}
@@ -45,26 +45,27 @@ func TestStatCacheIsNeverStale(t *testing.T) {
 func TestStatCacheHits(t *testing.T) {
 	f, dir := folder(t, "f")
 	time.Sleep(2100 * time.Millisecond) // the cache trusts what has been left alone for longer than a clock's tick
-	path := filepath.Join(t.TempDir(), "stat")
-	c, _ := OpenStatCache(path)
-	want := sumOf(t, c, f, "f")
+	sums := t.TempDir()
+	c, _ := OpenStatCache(sums, f)
+	want := digestOf(t, c, f, "f")
 	if err := c.Save(); err != nil {
 		t.Fatal(err)
 	}
-	c, _ = OpenStatCache(path)
+	c, _ = OpenStatCache(sums, f)
 	e, _ := f.Lstat("f")
-	if got, err := c.Digest(t.Context(), unreadable{f}, e); err != nil || got != want {
+	if got, err := Digest(t.Context(), NewListing(unreadable{f}, c), e); err != nil || got != want {
 		t.Fatalf("the file was read again: %v", err)
 	}
 	os.WriteFile(filepath.Join(dir, "f"), []byte("g"), 0o644)
-	if sumOf(t, c, f, "f") == want {
+	if digestOf(t, c, f, "f") == want {
 		t.Error("stale digest after a change")
 	}
-	data, _ := os.ReadFile(path)
+	data, _ := os.ReadFile(c.path)
 	data[20] ^= 1
-	os.WriteFile(path, data, 0o600)
-	if c, err := OpenStatCache(path); err != nil || len(c.old) != 0 {
-		t.Errorf("a damaged cache was believed: %d entries, %v", len(c.old), err)
+	os.WriteFile(c.path, data, 0o600)
+	c, _ = OpenStatCache(sums, f)
+	if c.load(); len(c.old) != 0 {
+		t.Errorf("a damaged cache was believed: %d bytes", len(c.old))
 	}
 }
 
