@@ -248,7 +248,8 @@ func (r *remoteReader) read(p []byte) (int, error) {
 			return n, nil
 		}
 		r.Close()
-		if r.stalled++; r.stalled >= 5 || r.ctx.Err() != nil || transfer.Status(err) != 0 {
+		var final *transfer.FinalError
+		if r.stalled++; r.stalled >= 5 || r.ctx.Err() != nil || transfer.Status(err) != 0 || errors.As(err, &final) {
 			return 0, fmt.Errorf("read blob %s: %w", r.c.desc.Digest, err)
 		}
 		select {

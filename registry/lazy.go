@@ -49,7 +49,7 @@ func (l *lazy) RoundTrip(req *http.Request) (*http.Response, error) {
 		return l.again(req, nil)
 	}
 	resp, err := l.base.RoundTrip(req)
-	if err != nil && !known && away(err) {
+	if err != nil && !known && away(err) && !errors.Is(err, ErrUnreachable) {
 		return nil, unreachable(l.host, err)
 	}
 	if !l.doubts(resp, err, known) {
@@ -89,8 +89,9 @@ func (l *lazy) note(err error) error {
 // the host wants to know who asks, or hides what there is from strangers, or
 // speaks TLS where we did not.
 func (l *lazy) doubts(resp *http.Response, err error, known bool) bool {
+	var dns *net.DNSError
 	if err != nil {
-		return l.plain && !known
+		return l.plain && !known && !errors.As(err, &dns)
 	}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
@@ -131,6 +132,10 @@ func away(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var timeout net.Error
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsTemporary && !dns.IsNotFound { // the name server had no answer, not even that there is none
+		return false
+	}
 	return errors.As(err, &op) && slices.Contains([]string{"dial", "proxyconnect", "remote error", "local error"}, op.Op) ||
 		errors.As(err, &plain) || errors.As(err, &certificate) || errors.As(err, &record) ||
 		errors.As(err, &timeout) && timeout.Timeout()

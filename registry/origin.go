@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -41,10 +42,15 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &plainTextError{host: req.URL.Host}
 	}
 	req = g.own(req)
-	if req.Context().Value(handshake{}) == nil {
-		return g.inner.RoundTrip(req)
+	if req.Context().Value(handshake{}) != nil {
+		return g.handshake(req)
 	}
-	return g.handshake(req)
+	resp, err := g.inner.RoundTrip(req)
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) { // no other try mends that, in the middle of a transfer neither
+		err = unreachable(req.URL.Host, certificate)
+	}
+	return resp, err
 }
 
 // own changes a request to the guard's own host as hosts.toml says.

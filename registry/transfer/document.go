@@ -17,11 +17,17 @@ var ErrTooLarge = errors.New("it is too large")
 func (l *Line) Document(ctx context.Context, path string, header http.Header, most int64) ([]byte, string, error) {
 	for try := 1; ; try++ {
 		raw, h, err := l.document(ctx, path, header, most)
-		if err == nil || try >= tries || ctx.Err() != nil || Status(err) != 0 || errors.Is(err, ErrTooLarge) {
+		var short *shortError
+		if try >= tries || ctx.Err() != nil || !errors.As(err, &short) {
 			return raw, h.Get("Content-Type"), err
 		}
 	}
 }
+
+// shortError is an answer that broke off.
+type shortError struct{ error }
+
+func (e *shortError) Unwrap() error { return e.error }
 
 func (l *Line) document(ctx context.Context, path string, header http.Header, most int64) ([]byte, http.Header, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -36,9 +42,9 @@ func (l *Line) document(ctx context.Context, path string, header http.Header, mo
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errIdle):
-		return nil, nil, errIdle
+		return nil, nil, &shortError{errIdle}
 	case err != nil:
-		return nil, nil, err
+		return nil, nil, &shortError{err}
 	case int64(len(raw)) > most:
 		return nil, nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, most)
 	}

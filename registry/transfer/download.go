@@ -159,7 +159,8 @@ func (d *Download) fill(ctx context.Context, s span) error {
 			d.setWhole()
 			continue
 		}
-		if status != 0 || stalled >= stallTries || errors.Is(err, ErrTooLong) {
+		var final *FinalError
+		if status != 0 || stalled >= stallTries || errors.Is(err, ErrTooLong) || errors.As(err, &final) {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -109,10 +110,16 @@ func passing(status int) bool {
 		status >= 500 && status != http.StatusNotImplemented && status != http.StatusInsufficientStorage
 }
 
-// transient says whether a failure of the connection may not come again.
+// transient says whether a failure of the connection may not come again. A name
+// that cannot be looked up is one of a host that was there: of the first
+// connection to a host the client tells that it is final.
 func transient(err error) bool {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return true
+	}
 	s := err.Error()
-	for _, t := range []string{"connection reset", "EOF", "broken pipe", "connection refused", "timeout", "http2: server sent GOAWAY", "stream error", "server closed idle connection"} {
+	for _, t := range []string{"connection reset", "EOF", "broken pipe", "connection refused", "no route to host", "network is unreachable", "timeout", "http2: server sent GOAWAY", "stream error", "server closed idle connection"} {
 		if strings.Contains(s, t) {
 			return true
 		}
