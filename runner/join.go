@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers/rootfs"
+	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -30,36 +31,37 @@ type ExecOptions struct {
 	Size       [2]uint16 // of the terminal at first
 	// Detach leaves the process alone once it runs; its streams are /dev/null.
 	Detach bool
+	// alone says that this process has no other task, as a monitor has.
+	alone bool
 }
 
-// Seal makes sure that no process of a running container can write into hod's own
-// file. It may start this program once more, so it comes before anything that is
-// undone at the end, as the mode of a terminal.
-func (cs *Containers) Seal(ctx context.Context, ref string) error {
-	_, s, err := cs.mustRun(ctx, ref)
-	if err != nil {
-		return err
-	}
-	return sandbox.SealFor(s.Pid)
+// Joinable is a running container that further processes may join.
+type Joinable struct {
+	c *Container
+	s *State
 }
 
-// Exec runs a process in a running container and returns its exit code. Who did not
-// call [Containers.Seal] may be started once more.
-func (cs *Containers) Exec(ctx context.Context, ref string, o ExecOptions, f Foreground) (int, error) {
+// Joinable finds a running container, and makes sure that no process of it can
+// write into hod's own file. That may start this program once more, so it comes
+// before anything that is undone at the end, as the mode of a terminal.
+func (cs *Containers) Joinable(ctx context.Context, ref string) (*Joinable, error) {
 	c, s, err := cs.mustRun(ctx, ref)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if s.Status == StatusPaused {
-		return 0, fmt.Errorf("container %s is paused, unpause the container before exec", c.Name)
+	return &Joinable{c, s}, sandbox.SealFor(s.Pid)
+}
+
+// Exec runs a process in the container and returns its exit code.
+func (j *Joinable) Exec(ctx context.Context, o ExecOptions, f Foreground) (int, error) {
+	if j.s.Status == StatusPaused {
+		return 0, fmt.Errorf("container %s is paused, unpause the container before exec", j.c.Name)
 	}
-	if err := sandbox.SealFor(s.Pid); err != nil {
-		return 0, err
+	if j.c.Options.Runtime != "" {
+		return execOther(ctx, j.c, j.s, o, f)
 	}
-	if c.Options.Runtime != "" {
-		return execOther(ctx, c, s, o, f)
-	}
-	code, err := joinProcess(ctx, c, s, o, f)
+	o.alone = true
+	code, err := joinProcess(ctx, j.c, j.s, o, f)
 	return code, startError(err)
 }
 
@@ -83,6 +85,7 @@ func joinProcess(ctx context.Context, c *Container, s *State, o ExecOptions, f F
 	program, err := sandbox.CompileJoin(sandbox.JoinOptions{
 		PID: s.Pid, Process: spec.Process, Filter: filter, Unprivileged: !maySetGroups(s.Pid),
 		Stdin: p.child[0], Stdout: p.child[1], Stderr: p.child[2], Terminal: o.Terminal, Die: !o.Detach,
+		Shared: o.alone && userns.Here() == userns.Root,
 	})
 	if err != nil {
 		return 0, err

@@ -58,7 +58,8 @@ func execVerb(c *cli.Context) error {
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	f.Signals = signals
 	return withContainers(c, func(cs *runner.Containers) error {
-		if err := cs.Seal(c.Context, c.Args().First()); err != nil {
+		in, err := cs.Joinable(c.Context, c.Args().First())
+		if err != nil {
 			return withCode(1, err)
 		}
 		if o.Terminal {
@@ -71,7 +72,7 @@ func execVerb(c *cli.Context) error {
 			defer stop()
 			f.Sizes = sizes
 		}
-		code, err := cs.Exec(context.WithoutCancel(c.Context), c.Args().First(), o, f)
+		code, err := in.Exec(context.WithoutCancel(c.Context), o, f)
 		if errors.Is(err, runner.ErrDetached) {
 			return nil
 		}

@@ -28,7 +28,8 @@ func TestGuardWork(t *testing.T) {
 	}{
 		{"small build", build, root, effort{2300, 3, 14_000, 17_000, 3_900_000}},
 		{"cached build", build, root, effort{700, 1, 1_200, 9_500, 1_250_000}},
-		{"start", []string{"run", "--rm", "--network=none", "base", "true"}, root, effort{1400, 5, 5_500, 14_500, 2_200_000}},
+		{"start", []string{"run", "--rm", "--network=none", "base", "true"}, root, effort{1400, 4, 4_500, 13_600, 1_850_000}},
+		{"exec", []string{"exec", "running", "true"}, root, effort{510, 2, 200, 7_400, 1_250_000}},
 		{"pull", []string{"pull", "-q", registry + "/base:1"}, filepath.Join(t.TempDir(), "other"), effort{1200, 1, 5_400_000, 8_500, 4_500_000}},
 	} {
 		e := count(t, dir, b.root, b.args...)
@@ -63,6 +64,7 @@ set -e
 mkdir -p base/bin base/tmp && cp /bin/busybox base/bin/ && ln -s busybox base/bin/sh && ln -s busybox base/bin/true
 tar --owner=0 --group=0 -C base -cf base.tar .
 "$HOD" import base.tar base
+"$HOD" run -d --name running --network none base busybox sleep 1000
 "$HOD" tag base ` + registry + `/base:1
 printf 'FROM base\nCOPY file /file\nRUN echo one > /one\n' > Dockerfile
 echo text > file
@@ -73,6 +75,7 @@ echo base > .dockerignore`
 	if out, err := prepare.CombinedOutput(); err != nil {
 		t.Fatalf("prepare: %v\n%s", err, out)
 	}
+	t.Cleanup(func() { _ = exec.Command(hod, "--root", root, "rm", "-f", "running").Run() })
 	serve := exec.Command(hod, "--root", filepath.Join(dir, "served"), "serve", "-q", "--addr", registry)
 	if err := serve.Start(); err != nil {
 		t.Fatal(err)

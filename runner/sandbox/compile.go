@@ -196,10 +196,14 @@ func (c *compiler) namespaces() error {
 	return c.rlimits()
 }
 
-// undoDumpable follows a change of user: the kernel makes the memory of who
-// changes it unreadable to its owner, and here it is the parent's too.
-func (c *compiler) undoDumpable() {
-	if c.shared {
+// dumpable follows a change of user: the kernel makes the memory of who changes it
+// unreadable to its owner, and here it is the parent's too. Among processes of
+// others it must be so, whatever fs.suid_dumpable says.
+func (c *compiler) dumpable() {
+	switch {
+	case c.joining:
+		c.hide()
+	case c.shared:
 		c.call("keep the parent's memory its own", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	}
 }
@@ -258,7 +262,7 @@ func (c *compiler) gate() error {
 	if c.userns {
 		c.call("become group 0 of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 		c.call("become user 0 of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
-		c.undoDumpable()
+		c.dumpable()
 	}
 	for _, j := range c.join {
 		f, err := os.Open(j.path)

@@ -285,7 +285,7 @@ func (c *compiler) user(u specs.User) {
 	c.call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
 	c.call(fmt.Sprintf("become group %d", u.GID), unix.SYS_SETRESGID, int(u.GID), int(u.GID), int(u.GID))
 	c.call(fmt.Sprintf("become user %d", u.UID), unix.SYS_SETRESUID, int(u.UID), int(u.UID), int(u.UID))
-	c.undoDumpable()
+	c.dumpable()
 	c.call("keep capabilities no longer", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0, 0, 0)
 }
 

@@ -25,12 +25,17 @@ type JoinOptions struct {
 	Stdin, Stdout, Stderr *os.File
 	Terminal              bool
 	Die                   bool
+	// Shared lets the child live in the caller's memory until it executes its
+	// program. The caller is root of the machine, and may die with the child where
+	// that is killed for the memory that its control group has not.
+	Shared bool
 }
 
 // CompileJoin makes the table of a process that enters the namespaces of
-// another. The child that enters them forks once, because a process namespace
-// is entered by children only; the second child becomes the caller's own (as if
-// it had cloned it) and the first one ends.
+// another. A process namespace is entered by children only: a thread of the
+// caller's enters it and the child is born in it (Shared), or the child forks
+// once, the second one becomes the caller's own (as if it had cloned it) and the
+// first one ends.
 func CompileJoin(o JoinOptions) (*Program, error) {
 	if o.Process == nil || len(o.Process.Args) == 0 {
 		return nil, errors.New("join sandbox: no program given")
@@ -43,6 +48,7 @@ func CompileJoin(o JoinOptions) (*Program, error) {
 			Terminal: o.Terminal, Die: o.Die, Unprivileged: o.Unprivileged,
 		},
 	}
+	c.shared = o.Shared && o.Process.OOMScoreAdj == nil
 	enter := func() error { return c.enter(o.PID) }
 	for _, step := range []func() error{c.rlimits, c.pipes, c.descriptors, enter, c.terminal, c.workingFolder, c.privilege, c.execute} {
 		if err := step(); err != nil {
@@ -83,16 +89,30 @@ func (c *compiler) enter(pid int) error {
 	f := os.NewFile(uintptr(target), "pidfd")
 	c.own = append(c.own, f)
 	c.inherit(f)
+	if c.shared && flags&unix.CLONE_NEWPID != 0 {
+		c.pidns, flags = f, flags&^unix.CLONE_NEWPID
+	}
 	c.awaitParent()
 	if err := c.appArmor(); err != nil {
 		return err
 	}
-	c.call("hide from the sandbox", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	c.hide()
 	c.call("join the sandbox", unix.SYS_SETNS, target, int(flags))
 	if flags&unix.CLONE_NEWUSER != 0 {
 		c.call("become group 0 of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 		c.call("become user 0 of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
+		c.dumpable()
 	}
+	if flags&unix.CLONE_NEWPID != 0 {
+		c.forkOnce()
+	}
+	c.call("start a session", unix.SYS_SETSID)
+	c.call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).accept(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
+	return nil
+}
+
+// forkOnce goes on in a child, which is the caller's own.
+func (c *compiler) forkOnce() {
 	fork := c.call("enter the process namespace", unix.SYS_CLONE, int(unix.CLONE_PARENT|uint64(unix.SIGCHLD)), 0, 0, 0, 0)
 	c.child = c.result(fork)
 	at := c.here() - 1
@@ -100,10 +120,13 @@ func (c *compiler) enter(pid int) error {
 	c.entries[at].jump = c.here()
 	c.call("leave the second child to the caller", unix.SYS_EXIT_GROUP, 0)
 	c.entries[over].jump = c.here()
+	c.hide()
+}
+
+// hide makes the child's memory, which may be the caller's too, unreadable and
+// untraceable for who is not root of the machine, until it executes its program.
+func (c *compiler) hide() {
 	c.call("hide from the sandbox", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	c.call("start a session", unix.SYS_SETSID)
-	c.call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).accept(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
-	return nil
 }
 
 // differing are the clone flags of the namespaces of pid that are not ours.

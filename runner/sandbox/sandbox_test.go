@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // busyboxRoot makes a small tree with a shell.
@@ -194,9 +195,11 @@ func TestJoin(t *testing.T) {
 				if err := first.Release(); err != nil {
 					t.Fatal(err)
 				}
-				out := joinAndRead(t, first.PID(), terminal)
-				if !strings.HasPrefix(out, "box\nuid=0") || !strings.Contains(out, "sleep") {
-					t.Errorf("got %q", out)
+				for _, shared := range []bool{false, true} {
+					out := joinAndRead(t, JoinOptions{PID: first.PID(), Terminal: terminal, Shared: shared})
+					if !strings.HasPrefix(out, "box\nuid=0") || !strings.Contains(out, "sleep") {
+						t.Errorf("shared %v: got %q", shared, out)
+					}
 				}
 				first.Kill()
 				if status, err := first.Wait(); err != nil || !status.Signaled() {
@@ -207,18 +210,19 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-func joinAndRead(t *testing.T, pid int, terminal bool) string {
+func joinAndRead(t *testing.T, o JoinOptions) string {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	process := testSpec("sh", "-c", "hostname; id; cat /proc/1/cmdline; exit 9").Process
-	p, err := CompileJoin(JoinOptions{PID: pid, Process: process, Stdout: w, Terminal: terminal})
+	o.Stdout, o.Process = w, testSpec("sh", "-c", "hostname; id; cat /proc/1/cmdline; exit 9").Process
+	p, err := CompileJoin(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkHidden(t, p)
 	second, err := Start(context.Background(), p, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +233,7 @@ func joinAndRead(t *testing.T, pid int, terminal bool) string {
 	}
 	w.Close()
 	from := io.Reader(r)
-	if terminal {
+	if o.Terminal {
 		from = second.Console()
 	}
 	out, _ := io.ReadAll(from)
@@ -237,6 +241,22 @@ func joinAndRead(t *testing.T, pid int, terminal bool) string {
 		t.Errorf("ended with %v, %v", status, err)
 	}
 	return strings.ReplaceAll(string(out), "\r", "")
+}
+
+// checkHidden: who joins is hidden when it does, and after each change of its user.
+func checkHidden(t *testing.T, p *Program) {
+	t.Helper()
+	hidden := false
+	for _, e := range p.entries {
+		switch {
+		case e.nr == unix.SYS_PRCTL && e.args[0] == unix.PR_SET_DUMPABLE:
+			hidden = e.args[1] == 0
+		case e.nr == unix.SYS_SETRESUID:
+			hidden = false
+		case !hidden && slices.Contains([]uintptr{unix.SYS_SETNS, unix.SYS_CLONE, unix.SYS_CHDIR, unix.SYS_EXECVE}, e.nr):
+			t.Errorf("%s: not hidden", e.what)
+		}
+	}
 }
 
 // A process namespace that is given by its path is the one that the program is in.
