@@ -55,4 +55,5 @@ func TestFewQuestions(t *testing.T) {
 	during("a pull", pull, "GET manifest", "GET blob", "GET blob", "GET blob")
 	during("a push of what is there", push, "HEAD manifest", "HEAD blob", "HEAD blob", "HEAD blob")
 	during("a copy within the registry", link, "GET manifest", "HEAD manifest", "POST", "POST", "POST", "PUT manifest")
+	during("the same copy again", link, "GET manifest", "HEAD manifest")
 }

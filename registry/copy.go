@@ -39,8 +39,9 @@ type origin interface {
 
 // destination is where a copy goes to.
 type destination interface {
-	// has tells that a manifest is there with all that it names.
-	has(ctx context.Context, d ocispec.Descriptor) (bool, error)
+	// has tells that a manifest is there with all that it names; where named asks so,
+	// that it is what the destination's name means already.
+	has(ctx context.Context, d ocispec.Descriptor, named bool) (bool, error)
 	blob(ctx context.Context, d ocispec.Descriptor, c transfer.Content) error
 	// manifest stores a manifest whose parts are there, under a tag if it has one.
 	manifest(ctx context.Context, d tagged, raw []byte, m *layers.Manifest) error
@@ -82,7 +83,8 @@ func (c *copying) run(ctx context.Context) (ocispec.Descriptor, error) {
 			return root, err
 		}
 	}
-	if err := c.parts(ctx, root, m, 0); err != nil {
+	named, err := c.parts(ctx, root, m, 0)
+	if err != nil || named && m.Subject == nil { // one that refers may be missing from the list of its subject
 		return root, err
 	}
 	return root, c.to.name(ctx, root, raw, m)
@@ -148,46 +150,47 @@ func (c *copying) tree(ctx context.Context, d tagged, depth int) error {
 		return err
 	}
 	d.MediaType = m.MediaType
-	if err := c.parts(ctx, d.Descriptor, m, depth); err != nil {
+	if _, err := c.parts(ctx, d.Descriptor, m, depth); err != nil {
 		return err
 	}
 	return c.to.manifest(ctx, d, raw, m)
 }
 
 // parts copies what a manifest names, and what refers to it. A destination that
-// has the manifest has its parts.
-func (c *copying) parts(ctx context.Context, d ocispec.Descriptor, m *layers.Manifest, depth int) error {
+// has the manifest has its parts. At depth 0 it tells whether the destination's
+// name means the manifest already.
+func (c *copying) parts(ctx context.Context, d ocispec.Descriptor, m *layers.Manifest, depth int) (there bool, err error) {
 	if c.done[d.Digest] {
-		return nil
+		return false, nil
 	}
 	if c.done[d.Digest] = true; len(c.done) > maxCopied || depth > maxDeep {
-		return errors.New("too many manifests refer to each other")
+		return false, errors.New("too many manifests refer to each other")
 	}
-	there, referrers, err := c.ask(ctx, d, m)
+	there, referrers, err := c.ask(ctx, d, m, depth == 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, child := range m.Manifests {
 		if there && c.o.NoReferrers {
 			break
 		}
 		if err := c.tree(ctx, tagged{Descriptor: child}, depth+1); err != nil {
-			return fmt.Errorf("manifest %s: %w", child.Digest, err)
+			return false, fmt.Errorf("manifest %s: %w", child.Digest, err)
 		}
 	}
 	for _, r := range referrers {
 		if err := c.tree(ctx, r, depth+1); err != nil {
-			return fmt.Errorf("referrer %s: %w", r.Digest, err)
+			return false, fmt.Errorf("referrer %s: %w", r.Digest, err)
 		}
 	}
-	return nil
+	return there, nil
 }
 
 // ask asks what refers to a manifest, while its blobs are copied unless it is there.
-func (c *copying) ask(ctx context.Context, d ocispec.Descriptor, m *layers.Manifest) (there bool, referrers []tagged, err error) {
+func (c *copying) ask(ctx context.Context, d ocispec.Descriptor, m *layers.Manifest, named bool) (there bool, referrers []tagged, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		if there, err = c.to.has(gctx, d); err != nil || there {
+		if there, err = c.to.has(gctx, d, named); err != nil || there {
 			return err
 		}
 		return c.blobs(gctx, m)

@@ -100,7 +100,9 @@ type layoutDestination struct {
 	seal func() error
 }
 
-func (d *layoutDestination) has(context.Context, ocispec.Descriptor) (bool, error) { return false, nil }
+func (d *layoutDestination) has(context.Context, ocispec.Descriptor, bool) (bool, error) {
+	return false, nil
+}
 
 func (d *layoutDestination) blob(ctx context.Context, b ocispec.Descriptor, c transfer.Content) error {
 	id := string(b.Digest)

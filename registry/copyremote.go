@@ -130,16 +130,15 @@ func (s *session) referrers(ctx context.Context, d digest.Digest) ([]ocispec.Des
 	return list, add(raw)
 }
 
-func (r remote) has(ctx context.Context, d ocispec.Descriptor) (bool, error) {
-	l, err := r.writer(ctx)
-	if err != nil {
-		return false, err
+func (r remote) has(ctx context.Context, d ocispec.Descriptor, named bool) (bool, error) {
+	ref := string(d.Digest)
+	if want := r.pushing.name.Digest; named && want != "" && want != d.Digest {
+		return false, &layers.DigestError{Want: want, Got: d.Digest}
 	}
-	resp, err := l.Do(ctx, http.MethodHead, l.Path("manifests/%s", d.Digest), http.Header{"Accept": {accept}}, nil, http.StatusOK, http.StatusNotFound)
-	if err != nil {
-		return false, err
+	if named {
+		ref = tagOf(r.pushing.name, d)
 	}
-	return resp.StatusCode == http.StatusOK, resp.Body.Close()
+	return r.names(ctx, ref, d.Digest)
 }
 
 func (r remote) blob(ctx context.Context, d ocispec.Descriptor, c transfer.Content) error {
@@ -147,7 +146,7 @@ func (r remote) blob(ctx context.Context, d ocispec.Descriptor, c transfer.Conte
 }
 
 func (r remote) manifest(ctx context.Context, d tagged, raw []byte, m *layers.Manifest) error {
-	if there, err := r.has(ctx, d.Descriptor); err != nil || there && d.tag == "" {
+	if there, err := r.has(ctx, d.Descriptor, false); err != nil || there && d.tag == "" {
 		return err
 	}
 	ref := d.tag
@@ -158,9 +157,6 @@ func (r remote) manifest(ctx context.Context, d tagged, raw []byte, m *layers.Ma
 }
 
 func (r remote) name(ctx context.Context, d ocispec.Descriptor, raw []byte, m *layers.Manifest) error {
-	if want := r.pushing.name.Digest; want != "" && want != d.Digest {
-		return &layers.DigestError{Want: want, Got: d.Digest}
-	}
 	return r.put(ctx, tagOf(r.pushing.name, d), d, raw)
 }
 

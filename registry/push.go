@@ -247,7 +247,7 @@ func (s *session) names(ctx context.Context, ref string, d digest.Digest) (bool,
 	if err != nil {
 		return false, err
 	}
-	same := resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == string(d)
+	same := resp.StatusCode == http.StatusOK && (ref == string(d) || resp.Header.Get("Docker-Content-Digest") == string(d))
 	return same, resp.Body.Close()
 }
 
