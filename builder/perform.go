@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -197,11 +196,7 @@ func (b *build) commit(ctx context.Context, s *plan.Step, st *state, l *ops.Laye
 // pack writes a layer into the store.
 func (b *build) pack(ctx context.Context, l *ops.Layer) (layers.LayerInfo, error) {
 	var index *diff.Index
-	w, err := b.o.Store.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() ([]byte, error) {
-		var text bytes.Buffer
-		err := index.Encode(&text)
-		return text.Bytes(), err
-	}})
+	w, err := b.o.Store.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() *diff.Index { return index }})
 	if err != nil {
 		return layers.LayerInfo{}, err
 	}

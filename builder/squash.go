@@ -2,7 +2,6 @@ package builder
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,11 +68,7 @@ func (b *build) merge(ctx context.Context, below, chain layers.Chain) (digest.Di
 		return "", err
 	}
 	var index *diff.Index
-	w, err := b.o.Store.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() ([]byte, error) {
-		var text bytes.Buffer
-		err := index.Encode(&text)
-		return text.Bytes(), err
-	}})
+	w, err := b.o.Store.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() *diff.Index { return index }})
 	if err != nil {
 		return "", err
 	}

@@ -59,7 +59,7 @@ func (s *Store) treeLayer(d digest.Digest, index *diff.Index, o diff.PackOptions
 		return LayerInfo{}, err
 	}
 	lo := LayerOptions{Packed: diff.PackerVersion, SelfContained: true, marks: o.MarkTime().Unix()}
-	lo.Index = func() ([]byte, error) { return encodeIndex(index) }
+	lo.Index = func() *diff.Index { return index }
 	if err := s.publishLayer(dir, d, index.Size, lo); err != nil {
 		return LayerInfo{}, errors.Join(err, s.throw(dir))
 	}

@@ -133,8 +133,8 @@ type LayerWriter struct {
 type LayerOptions struct {
 	Packed        string // version of our packer that makes this tar; CreateLayer takes the present one
 	SelfContained bool
-	// Index, if set, is called by Commit for the bytes of the layer's index.
-	Index func() ([]byte, error)
+	// Index, if set, is called by Commit for the layer's index.
+	Index func() *diff.Index
 
 	forms []formRecord // that it came in
 	marks int64        // layerRecord.Marks
@@ -192,11 +192,7 @@ func (s *Store) publishLayer(dir string, d digest.Digest, size int64, o LayerOpt
 		return err
 	}
 	if o.Index != nil {
-		index, err := o.Index()
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, "index"), index, 0o600); err != nil {
+		if err := writeIndex(filepath.Join(dir, "index"), o.Index()); err != nil {
 			return err
 		}
 	}
@@ -219,6 +215,14 @@ func (s *Store) publishLayer(dir string, d digest.Digest, size int64, o LayerOpt
 		}
 	}
 	return s.publish(dir, "layers", d, false)
+}
+
+func writeIndex(path string, x *diff.Index) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(x.Encode(f), f.Close())
 }
 
 func writeJSON(path string, v any) error {

@@ -224,7 +224,7 @@ func (n *Snapshot) commit(ctx context.Context, o diff.PackOptions) (LayerInfo, e
 		return LayerInfo{}, err
 	}
 	w.o.SelfContained = index.SelfContained
-	w.o.Index = func() ([]byte, error) { return encodeIndex(index) }
+	w.o.Index = func() *diff.Index { return index }
 	return w.commit(ctx)
 }
 

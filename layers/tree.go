@@ -65,7 +65,7 @@ func (u *unpacking) commit(d digest.Digest, size int64, f formRecord) error {
 		}
 		u.tree = ""
 	}
-	o := LayerOptions{SelfContained: u.index.SelfContained, Index: func() ([]byte, error) { return encodeIndex(u.index) }, forms: []formRecord{f}}
+	o := LayerOptions{SelfContained: u.index.SelfContained, Index: func() *diff.Index { return u.index }, forms: []formRecord{f}}
 	if err := u.s.publishLayer(u.dir, d, size, o); err != nil {
 		return err
 	}
@@ -80,12 +80,6 @@ func (u *unpacking) abort() {
 			_ = u.s.discard(path) // else collection finds it under tmp/
 		}
 	}
-}
-
-func encodeIndex(x *diff.Index) ([]byte, error) {
-	var b bytes.Buffer
-	err := x.Encode(&b)
-	return b.Bytes(), err
 }
 
 // EnsureTree makes the tree of the layer chain[i] on the layers below it.
@@ -210,14 +204,14 @@ func (s *Store) makeIndex(ctx context.Context, diffID digest.Digest) (*diff.Inde
 	if err != nil {
 		return nil, err
 	}
-	data, err := encodeIndex(x)
-	if err != nil {
+	if s.o.ReadOnly {
+		return x, nil
+	}
+	var data bytes.Buffer
+	if err := x.Encode(&data); err != nil {
 		return nil, err
 	}
-	if !s.o.ReadOnly {
-		err = s.writeLayerFile(diffID, "index", data)
-	}
-	return x, err
+	return x, s.writeLayerFile(diffID, "index", data.Bytes())
 }
 
 // View merges the layers of a chain without a mount or a privilege.

@@ -18,11 +18,7 @@ import (
 func layerOf(t *testing.T, s *layers.Store, files ...string) digest.Digest {
 	t.Helper()
 	var index *diff.Index
-	w, err := s.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() ([]byte, error) {
-		var b bytes.Buffer
-		err := index.Encode(&b)
-		return b.Bytes(), err
-	}})
+	w, err := s.CreateLayer(layers.LayerOptions{Packed: diff.PackerVersion, SelfContained: true, Index: func() *diff.Index { return index }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,12 +25,7 @@ func struck() { faults.Become() }
 
 // crashVerbs are the commands that are struck at their N-th system call, and what they leave. The store has the image old,
 // a dangling image and the image spare; REGISTRY serves an image, and spare.tar holds one.
-var crashVerbs = []struct {
-	name string
-	args []string
-	has  string // the image that is there afterwards
-	gone string // and the one that is not
-}{
+var crashVerbs = []crashVerb{
 	{"pull", []string{"pull", "-q", "REGISTRY/app:1"}, "REGISTRY/app:1", ""},
 	{"build", []string{"build", "-q", "--network=none", "-t", "new", "."}, "new", ""},
 	{"tag", []string{"tag", "old", "another"}, "another", ""},
@@ -38,6 +33,13 @@ var crashVerbs = []struct {
 	{"prune", []string{"prune", "-f", "--cache"}, "old", ""},
 	{"load", []string{"load", "-q", "-i", "app.tar"}, "app", ""},
 	{"save", []string{"save", "-o", "out.tar", "old"}, "", ""},
+}
+
+type crashVerb struct {
+	name string
+	args []string
+	has  string // the image that is there afterwards
+	gone string // and the one that is not
 }
 
 // crashBed is a folder with a recipe and archives, and a store to copy.
@@ -171,16 +173,25 @@ func (b *crashBed) result(t *testing.T, root, has, gone string) {
 	}
 }
 
-// TestCrashOfVerbs kills the real binary at each call that changes a file system, and lets each such call fail; in the short
-// form at some of them. The next command works without a repair, what was acknowledged is there, and the same command again
-// does what it should.
+// TestCrashOfVerbs kills the real binary at each call that changes a file system, and lets each such call fail, in one way or
+// the other; in the short form at some of them. The next command works without a repair, what was acknowledged is there, and
+// the same command again does what it should. The long form does two verbs side by side.
 func TestCrashOfVerbs(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the supervised processes make namespaces, which needs root")
 	}
-	b := newCrashBed(t, 100)
+	full := os.Getenv("HOD_TEST_FULL") != ""
+	var shared *crashBed
+	if !full {
+		shared = newCrashBed(t, 100)
+	}
 	for _, v := range crashVerbs {
 		t.Run(v.name, func(t *testing.T) {
+			b := shared
+			if full {
+				t.Parallel()
+				b = newCrashBed(t, 100)
+			}
 			root := b.store(t, "")
 			base := b.strike(t, root, v.args, 0, 0)
 			if base.Code != 0 || base.Calls == 0 {
@@ -189,31 +200,32 @@ func TestCrashOfVerbs(t *testing.T) {
 			}
 			b.sound(t, root)
 			b.result(t, root, v.has, v.gone)
-			for _, f := range []struct {
-				errno  syscall.Errno
-				sample int
-			}{{0, 3}, {unix.EIO, 1}, {unix.ENOSPC, 1}} {
-				for _, k := range crashPoints(t, base.Calls, f.sample) {
-					t.Run(fmt.Sprintf("%d-%d", int(f.errno), k+1), func(t *testing.T) {
-						root := b.store(t, "")
-						res := b.strike(t, root, v.args, k+1, f.errno)
-						b.sound(t, root)
-						if res.Code == 0 && (v.has == "" || f.errno == 0) {
-							b.result(t, root, v.has, v.gone)
-						}
-						if (res.Hit == unix.SYS_FSYNC || res.Hit == unix.SYS_SYNCFS) && res.Code == 0 {
-							t.Fatalf("exit 0 after a failed sync: %+v", res)
-						}
-						if _, err := b.hod(root, v.args...); err != nil {
-							t.Fatalf("again: %v", err)
-						}
-						b.result(t, root, v.has, v.gone)
-						b.leavesNothing(t, root)
-					})
+			for i, k := range crashPoints(t, base.Calls, 3) {
+				t.Run(fmt.Sprintf("0-%d", k+1), func(t *testing.T) { b.survives(t, v, k+1, 0) })
+				if errno := []syscall.Errno{unix.EIO, unix.ENOSPC}[i%2]; full || i < 2 {
+					t.Run(fmt.Sprintf("%d-%d", int(errno), k+1), func(t *testing.T) { b.survives(t, v, k+1, errno) })
 				}
 			}
 		})
 	}
+}
+
+// survives strikes a verb once, at its N-th call.
+func (b *crashBed) survives(t *testing.T, v crashVerb, at int, errno syscall.Errno) {
+	root := b.store(t, "")
+	res := b.strike(t, root, v.args, at, errno)
+	b.sound(t, root)
+	if res.Code == 0 && (v.has == "" || errno == 0) {
+		b.result(t, root, v.has, v.gone)
+	}
+	if (res.Hit == unix.SYS_FSYNC || res.Hit == unix.SYS_SYNCFS) && res.Code == 0 {
+		t.Fatalf("exit 0 after a failed sync: %+v", res)
+	}
+	if _, err := b.hod(root, v.args...); err != nil {
+		t.Fatalf("again: %v", err)
+	}
+	b.result(t, root, v.has, v.gone)
+	b.leavesNothing(t, root)
 }
 
 func (b *crashBed) leavesNothing(t *testing.T, root string) {

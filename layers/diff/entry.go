@@ -4,11 +4,7 @@ package diff
 
 import (
 	"archive/tar"
-	"encoding/json"
-	"fmt"
-	"io"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -36,6 +32,8 @@ type Entry struct {
 	Opaque   bool              `json:"opaque,omitempty"` // a folder that hides what lies below it
 	// Implied says that the layer does not have the entry itself, only something below it.
 	Implied bool `json:"implied,omitempty"`
+	// Raw is there while an index is read.
+	Raw *raw `json:"raw,omitempty"`
 	// SameFile, in a View, is the same for all names of a file that has several.
 	SameFile string `json:"-"`
 }
@@ -63,28 +61,6 @@ func (x *Index) Lookup(path string) (Entry, bool) {
 		return Entry{}, false
 	}
 	return x.Entries[i], true
-}
-
-// Encode writes the index for ReadIndex.
-func (x *Index) Encode(w io.Writer) error {
-	if err := json.NewEncoder(w).Encode(x); err != nil {
-		return fmt.Errorf("write layer index: %w", err)
-	}
-	return nil
-}
-
-// ReadIndex reads what Encode wrote.
-func ReadIndex(r io.Reader) (*Index, error) {
-	var x Index
-	if err := json.NewDecoder(r).Decode(&x); err != nil {
-		return nil, fmt.Errorf("read layer index: %w", err)
-	}
-	if !sort.SliceIsSorted(x.Entries, func(i, j int) bool {
-		return ComparePaths(x.Entries[i].Path, x.Entries[j].Path) < 0
-	}) {
-		return nil, fmt.Errorf("read layer index: entries are not sorted")
-	}
-	return &x, nil
 }
 
 func (x *Index) sort() {
