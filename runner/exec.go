@@ -29,7 +29,7 @@ import (
 func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 	c.mapOwnID()
 	if c.Root.Type == "overlay" && c.Root.Detached == nil && c.ReadFile == nil && userns.Here() == userns.Root {
-		tree, err := sandbox.MountOverlay(sandbox.Root(c.Root))
+		tree, err := rootfs.MountOverlay(c.Root, 0)
 		if err != nil {
 			return Exit{}, err
 		}

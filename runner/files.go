@@ -14,7 +14,6 @@ import (
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
-	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -80,7 +79,7 @@ func (f *Files) mount(ctx context.Context, store *layers.Store, c *Container) er
 		f.Root = rootfs.RootFrom(m.Detached)
 		return nil
 	case m.Type == "overlay":
-		tree, err := sandbox.MountOverlay(sandbox.Root{Type: m.Type, Lower: m.Lower, Upper: m.Upper, Work: m.Work, Options: m.Options})
+		tree, err := rootfs.MountOverlay(m, 0)
 		if err != nil {
 			return err
 		}

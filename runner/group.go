@@ -61,30 +61,36 @@ func (g groups) pids() []int {
 	return all
 }
 
+// freezers are how each hierarchy is told to stop its processes, and where it
+// says that they did.
+var freezers = []struct{ group, file, on, off, state, isOn, isOff string }{
+	{"freezer", "freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN", "THAWED"},
+	{"unified", "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1", "frozen 0"},
+}
+
 // freeze stops or continues everything in the groups.
 func (g groups) freeze(frozen bool) error {
-	if p, ok := g["freezer"]; ok {
-		return freezeAs(p, "freezer.state", frozen, "FROZEN", "THAWED", "FROZEN", "THAWED")
-	}
-	if p, ok := g["unified"]; ok {
-		if _, err := os.Stat(filepath.Join(p, "cgroup.freeze")); err == nil {
-			return freezeAs(p, "cgroup.freeze", frozen, "1", "0", "1", "0")
+	for _, f := range freezers {
+		dir, ok := g[f.group]
+		if !ok {
+			continue
 		}
+		want, is := f.off, f.isOff
+		if frozen {
+			want, is = f.on, f.isOn
+		}
+		return settle(filepath.Join(dir, f.file), want, filepath.Join(dir, f.state), is)
 	}
 	return errors.New("this container has no control group that can be frozen (without root, delegation of cgroup v2 is needed)")
 }
 
-func freezeAs(dir, file string, frozen bool, on, off, isOn, isOff string) error {
-	want, seen := off, isOff
-	if frozen {
-		want, seen = on, isOn
-	}
-	path := filepath.Join(dir, file)
+// settle writes to a control file until another one says that it is so.
+func settle(file, want, state, is string) error {
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if err := os.WriteFile(path, []byte(want), 0); err != nil {
+		if err := os.WriteFile(file, []byte(want), 0); err != nil {
 			return err
 		}
-		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == seen {
+		if b, err := os.ReadFile(state); err == nil && strings.Contains(string(b), is) {
 			return nil
 		}
 	}

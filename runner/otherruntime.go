@@ -19,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
@@ -199,7 +200,7 @@ func (l *launch) createOther(ctx context.Context) error {
 // tree is the container's root as a mount that is nowhere yet.
 func (l *launch) tree() (*os.File, error) {
 	if l.root.Detached == nil && l.root.Type == "overlay" {
-		tree, err := sandbox.MountOverlay(sandbox.Root(l.root))
+		tree, err := rootfs.MountOverlay(l.root, 0)
 		l.root.Detached = tree // closed with the rest
 		return tree, err
 	}

@@ -80,7 +80,7 @@ func (m *mounter) bind(ctx context.Context, one Mount) error {
 	m.closers = append(m.closers, func() { snap.Close() })
 	tree := snap.Root().Detached
 	if tree == nil {
-		if tree, err = overlay(snap.Root()); err != nil {
+		if tree, err = rootfs.MountOverlay(snap.Root(), unix.MOUNT_ATTR_NODEV); err != nil {
 			return err
 		}
 		defer tree.Close()
@@ -91,40 +91,6 @@ func (m *mounter) bind(ctx context.Context, one Mount) error {
 	}
 	m.attach(one.Target, fd, one.ReadOnly)
 	return nil
-}
-
-// overlay makes the mount that a snapshot describes, attached nowhere.
-func overlay(r rootfs.Mount) (*os.File, error) {
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("bind mounts of stages and contexts need the right to mount: %w", os.NewSyscallError("fsopen", err))
-	}
-	defer unix.Close(fs)
-	set := func(k, v string) {
-		if err == nil && v != "" {
-			err = os.NewSyscallError("fsconfig "+k, unix.FsconfigSetString(fs, k, v))
-		}
-	}
-	for _, dir := range r.Lower {
-		set("lowerdir+", dir)
-	}
-	set("upperdir", r.Upper)
-	set("workdir", r.Work)
-	set("metacopy", "off")
-	set("index", "off")
-	if userns.Here() == userns.Root {
-		set("redirect_dir", "off")
-	} else { // beside userxattr the kernel takes no other
-		set("redirect_dir", "nofollow")
-		err = errors.Join(err, os.NewSyscallError("fsconfig userxattr", unix.FsconfigSetFlag(fs, "userxattr")))
-	}
-	if err == nil {
-		err = os.NewSyscallError("fsconfig", unix.FsconfigCreate(fs))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return fsmount(fs, "overlay")
 }
 
 func fsmount(fs int, name string) (*os.File, error) {

@@ -19,11 +19,8 @@ import (
 func probeImage(t *testing.T, dir string, as func(*exec.Cmd)) {
 	t.Helper()
 	probe := filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-o", probe, ".")
-	build.Dir = "testdata/probe"
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build probe: %v\n%s", err, out)
+	if err := compile("testdata/probe", probe); err != nil {
+		t.Fatal(err)
 	}
 	program, err := os.ReadFile(probe)
 	if err != nil {

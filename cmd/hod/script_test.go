@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // hod is the static binary under test, built once.
@@ -44,10 +45,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		hod = filepath.Join(dir, "hod")
-		build := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-o", hod, ".")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build hod: %v\n%s", err, out)
+		if err := compile(".", hod); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		if err := asOldKernel(dir); err != nil {
@@ -70,13 +69,35 @@ func asOldKernel(dir string) error {
 	if err := os.Rename(hod, filepath.Join(dir, "real", "hod")); err != nil {
 		return err
 	}
-	build := exec.Command("go", "build", "-o", hod, ".")
-	build.Dir = "testdata/oldkernel"
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	return compile("testdata/oldkernel", hod)
+}
+
+// compile makes the static program of a folder; HOD_TEST_BIN is a folder where
+// they are already, for machines without Go.
+func compile(dir, to string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-o", to, ".")
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if made := os.Getenv("HOD_TEST_BIN"); made != "" {
+		build = exec.Command("cp", filepath.Join(made, filepath.Base(abs)), to)
+	}
 	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build oldkernel: %v\n%s", err, out)
+		return fmt.Errorf("build %s: %v\n%s", abs, err, out)
 	}
 	return nil
+}
+
+// program NAME FILE compiles the program of testdata/NAME.
+func program(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: program NAME FILE")
+	}
+	to := ts.MkAbs(args[1])
+	ts.Check(os.MkdirAll(filepath.Dir(to), 0o755))
+	ts.Check(compile(filepath.Join("testdata", args[0]), to))
 }
 
 // TestScript runs testdata/script/AREA/*.txtar, each in a folder and a store of
@@ -117,7 +138,7 @@ func setup(e *testscript.Env) error {
 	return errors.Join(os.Chmod(e.WorkDir, 0o755), os.Chmod(filepath.Dir(e.WorkDir), 0o755))
 }
 
-// condition knows [root], [full], [userns], [mapped] and [tool:NAME].
+// condition knows [root], [full], [userns], [mapped], [unified], [apparmor], [scopes] and [tool:NAME].
 func condition(name string) (bool, error) {
 	switch {
 	case name == "root":
@@ -128,6 +149,15 @@ func condition(name string) (bool, error) {
 		return cmd.Run() == nil, nil
 	case name == "mapped":
 		return maySimulate(), nil
+	case name == "unified": // control groups version 2 and no other
+		_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+		return err == nil, nil
+	case name == "apparmor":
+		on, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+		return strings.HasPrefix(string(on), "Y"), nil
+	case name == "scopes": // Landlock's of signals and abstract sockets, Linux 6.12
+		version, _, _ := syscall.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+		return int(version) >= 6, nil
 	case name == "full":
 		return os.Getenv("HOD_TEST_FULL") != "", nil
 	case strings.HasPrefix(name, "tool:"):
@@ -140,6 +170,7 @@ func condition(name string) (bool, error) {
 // commands are what scripts can say besides exec, stdout, cmp and the like.
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"base":     base,
+	"program":  program,
 	"tree":     tree,
 	"config":   config,
 	"asuser":   asuser,

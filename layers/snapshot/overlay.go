@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
-	"strings"
 
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
-	"golang.org/x/sys/unix"
 )
 
 // MaxLowers is how many trees the kernel stacks.
@@ -71,11 +68,9 @@ func Overlay(o Options) (rootfs.Mount, error) {
 	}
 	done := make(chan result)
 	go func() {
-		if len(o.UIDs) > 0 {
-			runtime.LockOSThread()
-		}
+		runtime.LockOSThread()
 		f, err := mount(m, o)
-		if len(o.UIDs) > 0 && giveIDsBack() == nil {
+		if !spoilsThread() && (len(o.UIDs) == 0 || giveIDsBack() == nil) {
 			runtime.UnlockOSThread() // else the thread ends with the goroutine, and with it the ids that it took
 		}
 		done <- result{f, err}
@@ -104,33 +99,7 @@ func mount(m rootfs.Mount, o Options) (*os.File, error) {
 			return nil, err
 		}
 	}
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("fsopen", err)
-	}
-	defer unix.Close(fs)
-	if err := folders.configure(fs); err != nil {
-		return nil, err
-	}
-	for _, setting := range m.Options {
-		key, value, valued := strings.Cut(setting, "=")
-		if valued {
-			err = unix.FsconfigSetString(fs, key, value)
-		} else {
-			err = unix.FsconfigSetFlag(fs, key)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("set %s: %w", setting, err)
-		}
-	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return nil, os.NewSyscallError("fsconfig", err)
-	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("fsmount", err)
-	}
-	return os.NewFile(uintptr(fd), "overlay"), nil
+	return rootfs.Overlay{Lower: folders.lower, Upper: folders.upper, Work: folders.work, Options: m.Options}.Mount()
 }
 
 type folders struct {
@@ -147,44 +116,4 @@ func (f folders) all() []*os.File {
 		}
 	}
 	return list
-}
-
-func (f folders) configure(fs int) error {
-	set := func(key string, d *os.File) error {
-		if err := unix.FsconfigSetString(fs, key, "/proc/self/fd/"+strconv.Itoa(int(d.Fd()))); err != nil {
-			return fmt.Errorf("set %s to %s: %w", key, d.Name(), err)
-		}
-		return nil
-	}
-	for i, l := range f.lower {
-		err := set("lowerdir+", l)
-		if err != nil && i == 0 {
-			err = f.configureOld(fs) // before Linux 6.7
-			if err == nil {
-				break
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if f.upper == nil {
-		return nil
-	}
-	if err := set("upperdir", f.upper); err != nil {
-		return err
-	}
-	return set("workdir", f.work)
-}
-
-// configureOld names all layers in one string, which the kernel bounds at 255 bytes.
-func (f folders) configureOld(fs int) error {
-	var list []string
-	for _, l := range f.lower {
-		list = append(list, "/proc/self/fd/"+strconv.Itoa(int(l.Fd())))
-	}
-	if err := unix.FsconfigSetString(fs, "lowerdir", strings.Join(list, ":")); err != nil {
-		return fmt.Errorf("set %d layers: %w", len(list), err)
-	}
-	return nil
 }

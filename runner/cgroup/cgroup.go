@@ -11,6 +11,7 @@ package cgroup
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -37,11 +38,8 @@ const Unified = "unified"
 var always = []string{"memory", "pids", "cpu", "cpuacct", "freezer"}
 
 // Create makes the group parent/id and writes the limits. An empty parent is
-// /hod.
+// /hod, for an ordinary user hod in the group that was delegated to it.
 func Create(id, parent string, res *specs.LinuxResources) (*Group, error) {
-	if parent == "" {
-		parent = "/hod"
-	}
 	if id == "" || strings.ContainsAny(id, "/\x00\n") || id == ".." || slices.Contains(strings.Split(parent, "/"), "..") {
 		return nil, fmt.Errorf("create control group %q in %q: not a name", id, parent)
 	}
@@ -55,9 +53,9 @@ func Create(id, parent string, res *specs.LinuxResources) (*Group, error) {
 	g := &Group{paths: map[string]string{}}
 	settings := settingsOf(res)
 	if base, ok := mounts[Unified]; ok && mounts["memory"] == "" {
-		err = g.createUnified(base, parent, id, settings)
+		err = g.createUnified(base, cmp.Or(parent, home(base)), id, settings)
 	} else {
-		err = g.createOld(mounts, parent, id, settings, len(res.Devices) > 0)
+		err = g.createOld(mounts, cmp.Or(parent, "/hod"), id, settings, len(res.Devices) > 0)
 	}
 	if err == nil {
 		err = g.limitDevices(res.Devices)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/hodbuild/hod/layers/rootfs"
 )
 
 // Scope is what Landlock keeps a sandbox from reaching where it shares a
@@ -77,7 +79,7 @@ func (c *compiler) appArmor() error {
 // clocks must be kept; without any the namespace may be missing.
 func (c *compiler) timeNamespace() error {
 	offsets := c.spec.Linux.TimeOffsets
-	if !c.o.Time || !kernelFrom(6, 1) {
+	if !c.o.Time || !rootfs.KernelFrom(6, 1) {
 		if len(offsets) > 0 {
 			return errors.New("clocks of its own (linux.timeOffsets) need Linux 6.1")
 		}
@@ -116,17 +118,4 @@ func (c *compiler) personality() error {
 	}
 	c.call("set the personality "+string(p.Domain), unix.SYS_PERSONALITY, domain)
 	return nil
-}
-
-// kernelFrom says whether the running kernel is of that version or newer.
-func kernelFrom(major, minor int) bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	var a, b int
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b); err != nil {
-		return false
-	}
-	return a > major || a == major && b >= minor
 }

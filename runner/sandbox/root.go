@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hodbuild/hod/layers/rootfs"
 )
 
 // enterRoot mounts the root over the host's, pivots and drops the host's tree.
@@ -43,25 +45,20 @@ func (c *compiler) openRoot() error {
 	return nil
 }
 
-// overlay mounts layers. lowerdir+ came with Linux 6.7; older kernels take one
-// string of all layers.
+// overlay mounts layers, named as this kernel takes them.
 func (c *compiler) overlay(r Root) slot {
 	const what = "mount the overlay"
 	fs := c.result(c.call(what, unix.SYS_FSOPEN, "overlay", unix.FSOPEN_CLOEXEC))
 	set := func(key, value string) *entry {
 		return c.call(what+" with "+key, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_STRING, key, value, 0)
 	}
-	first := c.here()
-	for i, l := range r.Lower {
-		e := set("lowerdir+", l)
-		if i == 0 {
-			e.accept(unix.EINVAL)
+	if rootfs.NamesLayersApart() {
+		for _, l := range r.Lower {
+			set("lowerdir+", l)
 		}
+	} else {
+		set("lowerdir", c.lowerNames(r.Lower))
 	}
-	done := c.jump("skip the old form")
-	c.entries[first].onError = c.here()
-	set("lowerdir", c.lowerNames(r.Lower))
-	c.entries[done].jump = c.here()
 	if r.Upper != "" {
 		set("upperdir", r.Upper)
 		set("workdir", r.Work)
@@ -81,17 +78,12 @@ func (c *compiler) overlay(r Root) slot {
 }
 
 // lowerNames is a list of layers for lowerdir, of which fsconfig takes 255 bytes:
-// a longer one names descriptors, seen from the folder of descriptors.
+// it names descriptors, seen from the folder of descriptors.
 func (c *compiler) lowerNames(lower []string) string {
 	const (
 		what  = "open layers for lowerdir"
-		most  = 255
 		first = 300 // above what the child inherits
 	)
-	names := strings.Join(lower, ":")
-	if len(names) <= most {
-		return names
-	}
 	short := make([]string, len(lower))
 	for i, l := range lower {
 		fd := c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, l, unix.OPEN_TREE_CLOEXEC))

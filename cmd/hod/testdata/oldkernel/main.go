@@ -1,11 +1,11 @@
 //go:build linux && amd64
 
 // Oldkernel executes the hod beside it (real/hod) as if the kernel were older:
-// system calls that came after Linux 5.15, and Landlock, answer ENOSYS, and an
-// overlay's lowerdir+ (6.7) answers EINVAL. OLDKERNEL names further calls that
-// shall be missing, by number, separated by commas.
+// uname says 5.15, system calls that came after it, and Landlock, answer ENOSYS,
+// and an overlay's lowerdir+ (6.7) answers EINVAL. OLDKERNEL names further calls
+// that shall be missing, by number, separated by commas.
 //
-// The last of these needs the text of an argument, which no filter can read: a
+// Some of this needs the memory of the caller, which no filter can read: a
 // second process looks at it for as long as anybody lives under the filter.
 package main
 
@@ -72,6 +72,7 @@ func install() int {
 		code = append(code, jump(jeq, nr, 0, 1), stmt(ret, nosys))
 	}
 	code = append(code,
+		jump(jeq, unix.SYS_UNAME, 0, 1), stmt(ret, unix.SECCOMP_RET_USER_NOTIF),
 		jump(jeq, unix.SYS_FSCONFIG, 0, 3), stmt(ld, 24), jump(jeq, unix.FSCONFIG_SET_STRING, 0, 1), stmt(ret, unix.SECCOMP_RET_USER_NOTIF),
 		stmt(ret, unix.SECCOMP_RET_ALLOW))
 	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
@@ -120,12 +121,34 @@ func supervise() {
 			continue
 		}
 		out := answer{id: in.id, flags: 1} // go on
-		key := make([]byte, 10)
-		local := unix.Iovec{Base: &key[0], Len: 10}
-		_, err := unix.ProcessVMReadv(int(in.pid), []unix.Iovec{local}, []unix.RemoteIovec{{Base: uintptr(in.args[2]), Len: 10}}, 0)
-		if err == nil && string(key) == "lowerdir+\x00" {
+		if in.nr == unix.SYS_UNAME {
+			out.flags, out.err = 0, oldName(in)
+		} else if layerApart(in) {
 			out.flags, out.err = 0, -int32(unix.EINVAL)
 		}
 		unix.Syscall(unix.SYS_IOCTL, uintptr(fds[0]), send, uintptr(unsafe.Pointer(&out)))
 	}
+}
+
+// oldName answers uname.
+func oldName(in notif) int32 {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return -int32(unix.EFAULT)
+	}
+	u.Release = [65]byte{}
+	copy(u.Release[:], "5.15.0")
+	local := unix.Iovec{Base: (*byte)(unsafe.Pointer(&u)), Len: uint64(unsafe.Sizeof(u))}
+	if _, err := unix.ProcessVMWritev(int(in.pid), []unix.Iovec{local}, []unix.RemoteIovec{{Base: uintptr(in.args[0]), Len: int(unsafe.Sizeof(u))}}, 0); err != nil {
+		return -int32(unix.EFAULT)
+	}
+	return 0
+}
+
+// layerApart says whether an fsconfig names one layer of an overlay.
+func layerApart(in notif) bool {
+	key := make([]byte, 10)
+	local := unix.Iovec{Base: &key[0], Len: 10}
+	_, err := unix.ProcessVMReadv(int(in.pid), []unix.Iovec{local}, []unix.RemoteIovec{{Base: uintptr(in.args[2]), Len: 10}}, 0)
+	return err == nil && string(key) == "lowerdir+\x00"
 }
