@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO      ?= go
 BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
 
-.PHONY: cross build test test-full test-old lint demo fuzz release guard claims conformance crash tools bench bench-peers flame clean
+.PHONY: cross build test test-full test-old test-vm lint demo fuzz release guard claims conformance crash tools bench bench-peers flame clean
 
 build:
 	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
@@ -29,6 +29,12 @@ crash:
 OLD = TestScript/(run|build|layers)/^(devices|exec|exit|sources|stdio|volume|copy|run-mounts|squash|stale|userns|copies|import|prune|save-load)$$
 test-old: tools
 	HOD_TEST_OLD=5.15 $(GO) test -tags $(TAGS) -count=1 -timeout 20m -run '$(OLD)' ./cmd/hod
+
+# The containers' tests on Debian's kernels in QEMU, with control groups version 2 and AppArmor (root; minutes, since the
+# processor is emulated where there is no KVM). VM_KERNEL=linux-image-6.12-cloud-amd64 VM_RUN=run/exec for another and for parts.
+VM_KERNEL ?= linux-image-cloud-amd64
+test-vm:
+	sh .ci/vm/run $(VM_KERNEL)
 
 guard:
 	$(GO) test -tags $(TAGS) -count=1 -run 'Guard|Floors' -v . ./cmd/hod

@@ -110,7 +110,11 @@ func subtree(tree *os.File, name string) (*os.File, error) {
 		return nil, fmt.Errorf("open source %q: %w", name, err)
 	}
 	defer unix.Close(fd)
-	clone, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	var clone int
+	err = rootfs.WithTree(int(tree.Fd()), func() (err error) {
+		clone, err = unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("mount source %q: %w", name, os.NewSyscallError("open_tree", err))
 	}

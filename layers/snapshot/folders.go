@@ -22,7 +22,10 @@ func openFolders(m rootfs.Mount, o Options) (f folders, err error) {
 			return f, err
 		}
 		defer ns.Close()
-		if err := ownMounts(); err != nil {
+		if !rootfs.DetachedServes() {
+			err = rootfs.OwnMounts()
+		}
+		if err != nil {
 			return f, err
 		}
 	}
@@ -57,12 +60,14 @@ func openFolders(m rootfs.Mount, o Options) (f folders, err error) {
 	return f, err
 }
 
+// openFolder opens a folder, or a mount of it that is seen through the map; where the kernel stacks only what is attached,
+// the mount lies over the folder, in the thread's own namespace.
 func openFolder(path string, ns *os.File) (*os.File, error) {
 	if ns == nil {
 		return os.OpenFile(path, pathFlags, 0)
 	}
 	d, err := userns.IDMapTree(path, ns)
-	if err != nil || !attachesLayers() {
+	if err != nil || rootfs.DetachedServes() {
 		return d, err
 	}
 	if err := unix.MoveMount(int(d.Fd()), "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
@@ -70,24 +75,6 @@ func openFolder(path string, ns *os.File) (*os.File, error) {
 		return nil, &os.PathError{Op: "move_mount", Path: path, Err: err}
 	}
 	return d, nil
-}
-
-// attachesLayers says whether the kernel takes for an overlay's folders only mounts of the caller's mount namespace, as it
-// did before Linux 6.15. A mapped tree then lies over itself in a namespace of the thread's own.
-func attachesLayers() bool { return !rootfs.KernelFrom(6, 15) }
-
-// spoilsThread says whether a thread that made an overlay is good for nothing else.
-func spoilsThread() bool { return attachesLayers() || !rootfs.NamesLayersApart() }
-
-// ownMounts gives the thread, where it needs one, a mount namespace from which nothing reaches another.
-func ownMounts() error {
-	if !attachesLayers() {
-		return nil
-	}
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return os.NewSyscallError("unshare", err)
-	}
-	return os.NewSyscallError("mount", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 }
 
 func openIn(dir *os.File, name string) (*os.File, error) {

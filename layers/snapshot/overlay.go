@@ -70,7 +70,7 @@ func Overlay(o Options) (rootfs.Mount, error) {
 	go func() {
 		runtime.LockOSThread()
 		f, err := mount(m, o)
-		if !spoilsThread() && (len(o.UIDs) == 0 || giveIDsBack() == nil) {
+		if rootfs.DetachedServes() && (len(o.UIDs) == 0 || giveIDsBack() == nil) {
 			runtime.UnlockOSThread() // else the thread ends with the goroutine, and with it the ids that it took
 		}
 		done <- result{f, err}

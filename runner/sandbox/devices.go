@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/hodbuild/hod/layers/rootfs"
 )
 
 // standardDevices are the nodes that every container has.
@@ -101,7 +103,11 @@ func (c *compiler) giveDevice(d specs.LinuxDevice) error {
 	if err != nil {
 		return fmt.Errorf("make device %q: %w", d.Path, err)
 	}
-	fd, err := unix.OpenTree(dir, "node", openTreeFlag)
+	var fd int
+	err = rootfs.WithTree(dir, func() (err error) {
+		fd, err = unix.OpenTree(dir, "node", openTreeFlag)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("make device %q: %w", d.Path, err)
 	}

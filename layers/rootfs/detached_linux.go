@@ -1,0 +1,41 @@
+package rootfs
+
+import (
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// DetachedServes says whether the kernel takes mounts that are attached nowhere for an overlay's folders, and clones parts
+// of them, as it does from Linux 6.15. Before, they must be attached in the caller's mount namespace.
+func DetachedServes() bool { return KernelFrom(6, 15) }
+
+// OwnMounts gives the calling thread a mount namespace from which nothing reaches another. The thread is locked, and ends
+// with its goroutine.
+func OwnMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	return os.NewSyscallError("mount", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+}
+
+// WithTree does what clones parts of a detached mount, with the mount attached for as long where the kernel wants that.
+func WithTree(tree int, do func() error) error {
+	if DetachedServes() {
+		return do()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := OwnMounts()
+		if err == nil {
+			err = os.NewSyscallError("move_mount", unix.MoveMount(tree, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH))
+		}
+		if err == nil {
+			err = do()
+		}
+		done <- err
+	}()
+	return <-done
+}
