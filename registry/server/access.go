@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -27,14 +28,14 @@ const (
 var rights = map[string]map[string]right{
 	"base":      {"GET": authorized, "HEAD": authorized},
 	"token":     {"GET": free, "HEAD": free},
-	"metrics":   {"GET": authorized},
-	"catalog":   {"GET": list},
-	"tags":      {"GET": pull},
+	"metrics":   {"GET": authorized, "HEAD": authorized},
+	"catalog":   {"GET": list, "HEAD": list},
+	"tags":      {"GET": pull, "HEAD": pull},
 	"manifest":  {"GET": pull, "HEAD": pull, "PUT": push, "DELETE": deletes},
 	"blob":      {"GET": pull, "HEAD": pull, "DELETE": deletes},
 	"uploads":   {"POST": push},
 	"upload":    {"GET": push, "PATCH": push, "PUT": push, "DELETE": push},
-	"referrers": {"GET": pull},
+	"referrers": {"GET": pull, "HEAD": pull},
 }
 
 // Access says who may do what with which repositories: rules of which one must
@@ -123,16 +124,17 @@ func fits(pattern, parts []string) bool {
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, kind, repo string) (user string, err error) {
 	need, known := rights[kind][r.Method]
 	if !known {
+		w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(rights[kind])), ", "))
 		return "", problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "the method is not allowed here")
 	}
 	if s.o.Auth == nil || need == free {
 		return "", nil
 	}
-	user, shown, right := s.who(r)
+	user, shown, err := s.who(r)
 	switch {
-	case shown && !right:
+	case err != nil:
 		s.challenge(w, r, kind, repo)
-		return "", problem(http.StatusUnauthorized, "UNAUTHORIZED", "the user name, the password or the token is wrong")
+		return "", err
 	case s.may(user, repo, need) || need == authorized && shown:
 		return user, nil
 	case user != "":

@@ -2,10 +2,12 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"io"
+	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -19,10 +21,21 @@ type Auth struct {
 	// Access, if set, decides alone who may do what.
 	Access *Access
 	users  map[string][]byte // bcrypt hashes
+	turn   chan struct{}     // who compares a password holds one of few
 
-	mu    sync.Mutex // guards known
-	known map[[32]byte]bool
+	mu      sync.Mutex // guards what follows
+	known   map[[32]byte]bool
+	waiting int // for a turn
 }
+
+// maxWaiting bounds the requests whose passwords wait to be compared. A comparison
+// takes a processor for long on purpose: strangers must not get all of them.
+const maxWaiting = 50
+
+var (
+	errWrong = problem(http.StatusUnauthorized, "UNAUTHORIZED", "the user name, the password or the token is wrong")
+	errCrowd = problem(http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many passwords wait to be checked")
+)
 
 // dummy is compared with where the user is unknown, so that it takes as long.
 var dummy = []byte("$2a$10$7EqJtq98hPqEX7fNZaFWoOhi5sOVqPZ0ySTeOQvJvYB6Q0JzH3a6K")
@@ -30,7 +43,7 @@ var dummy = []byte("$2a$10$7EqJtq98hPqEX7fNZaFWoOhi5sOVqPZ0ySTeOQvJvYB6Q0JzH3a6K
 // ReadHtpasswd reads the lines user:hash of an htpasswd file. Only bcrypt
 // hashes (htpasswd -B) are accepted; another is an error that names its line.
 func ReadHtpasswd(r io.Reader) (*Auth, error) {
-	a := &Auth{users: map[string][]byte{}, known: map[[32]byte]bool{}}
+	a := &Auth{users: map[string][]byte{}, known: map[[32]byte]bool{}, turn: make(chan struct{}, max(runtime.NumCPU()/2, 1))}
 	sc := bufio.NewScanner(r)
 	for n := 1; sc.Scan(); n++ {
 		line := strings.TrimSpace(sc.Text())
@@ -51,21 +64,33 @@ func ReadHtpasswd(r io.Reader) (*Auth, error) {
 
 // check compares a password. A pair that was right once is remembered by a
 // digest of it, because bcrypt is slow on purpose.
-func (a *Auth) check(user, password string) bool {
+func (a *Auth) check(ctx context.Context, user, password string) error {
 	sum := sha256.Sum256([]byte(user + "\x00" + password))
 	a.mu.Lock()
-	ok := a.known[sum]
+	ok, crowd := a.known[sum], a.waiting >= maxWaiting
+	if !ok && !crowd {
+		a.waiting++
+	}
 	a.mu.Unlock()
-	if ok {
-		return true
+	switch {
+	case ok:
+		return nil
+	case crowd:
+		return errCrowd
 	}
-	hash, found := a.users[user]
-	if !found {
-		hash = dummy
+	defer func() {
+		a.mu.Lock()
+		a.waiting--
+		a.mu.Unlock()
+	}()
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return errCrowd
 	}
-	right := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil
-	if subtle.ConstantTimeCompare([]byte{b2i(found)}, []byte{1}) != 1 || !right {
-		return false
+	if !a.compare(user, password) {
+		return errWrong
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -73,14 +98,17 @@ func (a *Auth) check(user, password string) bool {
 		clear(a.known)
 	}
 	a.known[sum] = true
-	return true
+	return nil
 }
 
-func b2i(b bool) byte {
-	if b {
-		return 1
+// compare takes as long for a user that there is not.
+func (a *Auth) compare(user, password string) bool {
+	hash, found := a.users[user]
+	if !found {
+		hash = dummy
 	}
-	return 0
+	right := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil
+	return right && found
 }
 
 // anonymous tells whether there is something for somebody unknown.

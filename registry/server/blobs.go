@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hodbuild/hod/layers"
@@ -25,6 +26,9 @@ func (s *Server) getBlob(r *request) error {
 	h.Set("Docker-Content-Digest", string(d))
 	h.Set("ETag", `"`+string(d)+`"`)
 	h.Set("Cache-Control", "max-age=31536000, immutable")
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		r.Header.Del("Range") // no client of a registry wants several, and thousands of them cost more than the whole
+	}
 	http.ServeContent(r.w, r.Request, "", time.Time{}, b.File())
 	return nil
 }

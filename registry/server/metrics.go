@@ -96,6 +96,11 @@ func (s *Server) Metrics() http.Handler {
 	return mux
 }
 
+func (s *Server) showMetrics(r *request) error {
+	s.metrics(r.w)
+	return nil
+}
+
 func (s *Server) metrics(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	fmt.Fprint(w, s.count.text())

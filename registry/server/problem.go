@@ -33,6 +33,9 @@ func writeError(w http.ResponseWriter, err error) {
 	body, _ := json.Marshal(map[string][]entry{"errors": {{p.Code, p.Message}}})
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Del("Content-Length")
+	if p.Status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
+	}
 	w.WriteHeader(p.Status)
 	w.Write(body)
 }

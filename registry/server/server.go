@@ -13,6 +13,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"log"
 	"net/http"
 	"strings"
@@ -78,14 +79,14 @@ type handler func(*Server, *request) error
 var routes = map[string]map[string]handler{
 	"base":      {"GET": (*Server).base, "HEAD": (*Server).base},
 	"token":     {"GET": (*Server).token, "HEAD": (*Server).token},
-	"metrics":   {"GET": func(s *Server, r *request) error { s.metrics(r.w); return nil }},
-	"catalog":   {"GET": (*Server).catalog},
-	"tags":      {"GET": (*Server).tags},
+	"metrics":   {"GET": (*Server).showMetrics, "HEAD": (*Server).showMetrics},
+	"catalog":   {"GET": (*Server).catalog, "HEAD": (*Server).catalog},
+	"tags":      {"GET": (*Server).tags, "HEAD": (*Server).tags},
 	"manifest":  {"GET": (*Server).getManifest, "HEAD": (*Server).getManifest, "PUT": (*Server).putManifest, "DELETE": (*Server).deleteManifest},
 	"blob":      {"GET": (*Server).getBlob, "HEAD": (*Server).getBlob, "DELETE": (*Server).deleteBlob},
 	"uploads":   {"POST": (*Server).startUpload},
 	"upload":    {"GET": (*Server).uploadStatus, "PATCH": (*Server).patchUpload, "PUT": (*Server).finishUpload, "DELETE": (*Server).cancelUpload},
-	"referrers": {"GET": (*Server).referrers},
+	"referrers": {"GET": (*Server).referrers, "HEAD": (*Server).referrers},
 }
 
 // ServeHTTP implements http.Handler.
@@ -97,8 +98,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { s.count.end(r.Method, cw.status, cw.bytes, time.Since(start)) }()
 	s.serve(cw, r)
 	if s.o.Log != nil {
-		s.o.Log.Printf("%s %s %q %d %d %s", clientHost(r), r.Method, r.URL.Path, cw.status, cw.bytes, time.Since(start).Round(time.Microsecond))
+		s.o.Log.Printf("%s %s %.600q %d %d %s", clientHost(r), methodOf(r), r.URL.Path, cw.status, cw.bytes, time.Since(start).Round(time.Microsecond))
 	}
+}
+
+// methodOf is a request's method as it is logged: HTTP/2 lets one have spaces.
+func methodOf(r *http.Request) string {
+	if strings.ContainsFunc(r.Method, func(c rune) bool { return c < 'A' || c > 'Z' }) {
+		return fmt.Sprintf("%.20q", r.Method)
+	}
+	return r.Method
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {

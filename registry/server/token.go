@@ -59,22 +59,25 @@ func (s *Server) unseal(token string) (user string, ok bool) {
 	return user, err == nil && s.now().Unix() < until
 }
 
-// who tells the user of a request, whether it shows anything to be known by, and
-// whether that is right.
-func (s *Server) who(r *http.Request) (user string, shown, right bool) {
+// who tells the user of a request, and whether it shows anything to be known by. It
+// is an error where that is not right, or cannot be looked at now.
+func (s *Server) who(r *http.Request) (user string, shown bool, err error) {
 	head := r.Header.Get("Authorization")
 	if head == "" {
-		return "", false, true
+		return "", false, nil
 	}
 	if scheme, token, _ := strings.Cut(head, " "); strings.EqualFold(scheme, "Bearer") {
 		user, ok := s.unseal(token)
-		return user, true, ok
+		if !ok {
+			return "", true, errWrong
+		}
+		return user, true, nil
 	}
 	user, password, ok := r.BasicAuth()
-	if !ok || user == "" || !s.o.Auth.check(user, password) {
-		return "", true, false
+	if !ok || user == "" {
+		return "", true, errWrong
 	}
-	return user, true, true
+	return user, true, s.o.Auth.check(r.Context(), user, password)
 }
 
 // token answers with a token: for the user whose password is shown, or for
@@ -82,10 +85,13 @@ func (s *Server) who(r *http.Request) (user string, shown, right bool) {
 func (s *Server) token(r *request) error {
 	user := ""
 	if s.o.Auth != nil {
-		name, shown, right := s.who(r.Request)
-		if !right || !shown && !s.o.Auth.anonymous() {
+		name, shown, err := s.who(r.Request)
+		if err == nil && !shown && !s.o.Auth.anonymous() {
+			err = errWrong
+		}
+		if err != nil {
 			r.w.Header().Set("WWW-Authenticate", `Basic realm="hod"`)
-			return problem(http.StatusUnauthorized, "UNAUTHORIZED", "the user name or the password is wrong")
+			return err
 		}
 		user = name
 	}
