@@ -173,7 +173,8 @@ func monitorCommand() *cli.Command {
 	return &cli.Command{
 		Name: runner.MonitorCommand, Hidden: true,
 		Action: func(c *cli.Context) error {
-			signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE)
+			// Handled and not ignored, which the container's program would inherit.
+			signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE)
 			return withStore(c, func(s *layers.Store) error {
 				cs, err := containersOf(s)
 				if err != nil {

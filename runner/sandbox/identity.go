@@ -226,6 +226,7 @@ func (c *compiler) privilege() error {
 	c.present()
 	// Before seccomp: a profile may be older than the call.
 	c.call("close descriptors on execve", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	c.signals()
 	if !c.joining {
 		if err := c.appArmor(); err != nil {
 			return err
@@ -260,6 +261,15 @@ func (c *compiler) privilege() error {
 		c.seccomp()
 	}
 	return nil
+}
+
+// signals undoes what execve keeps: that a signal is ignored. Of those that hod was
+// started with (by nohup, or behind an & of a script), Go lets two be.
+func (c *compiler) signals() {
+	standard := c.bytes(make([]byte, 32), "<SIG_DFL>")
+	for _, n := range []unix.Signal{unix.SIGHUP, unix.SIGINT} {
+		c.call("handle "+unix.SignalName(n)+" by default", unix.SYS_RT_SIGACTION, int(n), standard, 0, 8)
+	}
 }
 
 func (c *compiler) seccomp() {
