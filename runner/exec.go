@@ -263,7 +263,7 @@ func (c Command) group(s *specs.Spec) (*cgroup.Group, error) {
 		return g, nil
 	}
 	if c.Limits.Asked() || c.CgroupParent != "" {
-		return nil, err
+		return nil, groupError{err}
 	}
 	return nil, nil
 }

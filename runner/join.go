@@ -271,7 +271,10 @@ func execSpec(c *Container, s *State, o ExecOptions) (*specs.Spec, error) {
 		return nil, fmt.Errorf("open container's root: %w", err)
 	}
 	defer root.Close()
-	user, err := LookupUser(func(path string) ([]byte, error) { return root.ReadFileLimited(path, 10<<20) }, want, co.GroupAdd)
+	user, err := findUser(func(path string) ([]byte, error) { return root.ReadFileLimited(path, 10<<20) }, want, co.GroupAdd)
+	if err == nil {
+		err = user.existsIn(s.Pid)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -274,8 +274,9 @@ func (l *launch) makePipes(context.Context) error {
 	return nil
 }
 
-// makeGroup makes the control groups. Without the right to make any, a
-// container without limits runs without them; asked-for limits are an error.
+// makeGroup makes the control groups. Where a user may make none, or none with
+// the limits that every container has, one that was asked for no limit runs
+// without; asked-for limits are an error.
 func (l *launch) makeGroup(context.Context) error {
 	var err error
 	res := *l.spec.Linux.Resources
@@ -284,10 +285,13 @@ func (l *launch) makeGroup(context.Context) error {
 	}
 	l.group, err = cgroup.Create(l.c.ID, l.o.CgroupParent, &res)
 	if err != nil && userns.Here() != userns.Root && !l.o.Resources.Asked() {
-		l.group = nil
+		l.group, _ = cgroup.Create(l.c.ID, l.o.CgroupParent, nil)
 		return nil
 	}
-	return err
+	if err != nil {
+		return groupError{err}
+	}
+	return nil
 }
 
 // create makes the process, which waits for release.

@@ -39,10 +39,25 @@ func (cs *Containers) Kill(ctx context.Context, ref string, sig unix.Signal) err
 			return err
 		}
 	}
-	if err := signalState(s, sig); err != nil {
+	if err := cs.signal(c, s, sig); err != nil {
 		return fmt.Errorf("kill container %s: %w", c.Name, err)
 	}
 	return nil
+}
+
+// signal sends a signal to a container's process. A user's hod that works inside of a user namespace has no right to
+// processes of another one's; the monitor does it then.
+func (cs *Containers) signal(c *Container, s *State, sig unix.Signal) error {
+	err := signalState(s, sig)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	conn, derr := cs.Dial(c)
+	if derr != nil {
+		return err
+	}
+	defer conn.Close()
+	return writeFrame(conn, frameSignal, []byte{byte(sig)})
 }
 
 func signalState(s *State, sig unix.Signal) error {
@@ -96,7 +111,7 @@ func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Durati
 			return err
 		}
 	}
-	if err := signalState(s, sig); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, unix.ESRCH) {
+	if err := cs.signal(c, s, sig); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("stop container %s: %w", c.Name, err)
 	}
 	if patience < 0 {
@@ -115,7 +130,9 @@ func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Durati
 func (cs *Containers) finish(ctx context.Context, c *Container, lock *os.File) error {
 	for {
 		if s, err := c.LoadState(); err == nil && s.Pid > 0 {
-			signalState(s, unix.SIGKILL)
+			if err := cs.signal(c, s, unix.SIGKILL); errors.Is(err, unix.EPERM) {
+				return fmt.Errorf("kill container %s: %w", c.Name, err)
+			}
 		}
 		again, cancel := context.WithTimeout(ctx, time.Second)
 		err := waitUnlocked(again, lock)

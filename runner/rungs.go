@@ -87,11 +87,32 @@ func tryGroups() Grant {
 	g := Grant{Name: "control groups", What: "--memory, --cpus, --pids-limit, stats, pause"}
 	group, err := cgroup.Create(fmt.Sprintf("info-%d", os.Getpid()), "", &specs.LinuxResources{})
 	if err != nil {
-		g.Raise = "as root, run hod in a delegated control group of version 2: systemctl edit user@.service, Delegate=cpu cpuset io memory pids (" + err.Error() + ")"
+		g.Raise = raiseGroups() + " (" + err.Error() + ")"
 		return g
 	}
 	g.Granted = group.Destroy() == nil
 	return g
+}
+
+// raiseGroups is how one who may not make control groups comes by them.
+func raiseGroups() string {
+	if _, unified, err := cgroup.Mounts(); err == nil && !unified {
+		return "only root may make control groups of version 1, which this machine uses; the kernel gives users those of version 2"
+	}
+	return "start hod in a control group that is yours: systemd-run --user --scope -p Delegate=yes hod …"
+}
+
+// groupError is a control group that could not be made, with what would help.
+type groupError struct{ error }
+
+func (e groupError) Unwrap() error { return e.error }
+
+// Hint is for who is not root: a limit that is asked for and cannot be set is an error.
+func (e groupError) Hint() string {
+	if os.Geteuid() == 0 && userns.Here() == userns.Root {
+		return ""
+	}
+	return raiseGroups() + "; or leave the limits out"
 }
 
 func tryNetwork(namespaces bool) Grant {

@@ -126,8 +126,16 @@ func socketPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
+// reported is the error of another process: what it was, and what to do about it.
+type reported struct{ message, hint string }
+
+func (e *reported) Error() string { return e.message }
+
+// Hint is the other process's.
+func (e *reported) Hint() string { return e.hint }
+
 // readReport reads what a monitor says of its start: nothing but "ok", or the
-// exit code and the message.
+// exit code, the message and a hint, which may be empty.
 func readReport(r io.Reader) error {
 	b, err := io.ReadAll(io.LimitReader(r, 64<<10))
 	if err != nil {
@@ -142,12 +150,14 @@ func readReport(r io.Reader) error {
 	if !found || err != nil {
 		return errors.New("start container: its monitor died before the process ran")
 	}
-	return &ExitError{Code: n, Err: errors.New(message)}
+	message, hint, _ := strings.Cut(message, "\x00")
+	return &ExitError{Code: n, Err: &reported{message, hint}}
 }
 
 // Monitor is the life of a monitor process: descriptor 3 takes the report, 4 is
-// the lock, and 5, where it is a socket, the first who attaches.
-func (cs *Containers) Monitor(ctx context.Context, launcher Launcher, id string) error {
+// the lock, and 5, where it is a socket, the first who attaches. hint says what to do
+// about an error.
+func (cs *Containers) Monitor(ctx context.Context, launcher Launcher, id string, hint func(error) string) error {
 	report := os.NewFile(3, "report")
 	lock := os.NewFile(4, "lock")
 	for _, fd := range []int{3, 4, 5} {
@@ -162,7 +172,7 @@ func (cs *Containers) Monitor(ctx context.Context, launcher Launcher, id string)
 		if err == nil {
 			io.WriteString(report, "ok")
 		} else {
-			fmt.Fprintf(report, "%d %s", ExitCode(err), err)
+			fmt.Fprintf(report, "%d %s\x00%s", ExitCode(err), err, hint(err))
 		}
 		report.Close()
 		time.AfterFunc(100*time.Millisecond, shrink)

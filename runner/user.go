@@ -25,6 +25,15 @@ type User struct {
 // LookupUser finds a user as rootfs.LookupUserIn does, in the image's files that
 // read gives. extra are further groups by name or number.
 func LookupUser(read func(path string) ([]byte, error), want string, extra []string) (User, error) {
+	u, err := findUser(read, want, extra)
+	if err == nil && !userns.Has(int(u.UID), int(u.GID)) {
+		err = fmt.Errorf("become user %d, group %d of the image: %w", u.UID, u.GID, userns.Missing())
+	}
+	return u, err
+}
+
+// findUser is LookupUser for a sandbox whose ids may be others than this process's.
+func findUser(read func(path string) ([]byte, error), want string, extra []string) (User, error) {
 	found, err := rootfs.LookupUserIn(read, want)
 	if err != nil {
 		return User{}, err
@@ -44,15 +53,16 @@ func LookupUser(read func(path string) ([]byte, error), want string, extra []str
 			u.Groups = append(u.Groups, g.GID)
 		}
 	}
-	return u, u.exists()
+	return u, nil
 }
 
-// exists refuses a user whom the sandbox's map does not have.
-func (u User) exists() error {
-	if userns.Has(int(u.UID), int(u.GID)) {
-		return nil
+// existsIn refuses a user whom the user namespace of a process does not have.
+func (u User) existsIn(pid int) error {
+	ids := userns.Map{UIDs: userns.ReadMap(fmt.Sprintf("/proc/%d/uid_map", pid)), GIDs: userns.ReadMap(fmt.Sprintf("/proc/%d/gid_map", pid))}
+	if _, _, ok := ids.Outside(u.UID, u.GID); !ok {
+		return fmt.Errorf("become user %d, group %d: the container's user namespace has no such ids", u.UID, u.GID)
 	}
-	return fmt.Errorf("become user %d, group %d of the image: %w", u.UID, u.GID, userns.Missing())
+	return nil
 }
 
 // SetUser writes who the process runs as into the specification. Only root

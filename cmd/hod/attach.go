@@ -180,7 +180,7 @@ func monitorCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				return cs.Monitor(context.WithoutCancel(c.Context), runner.NewLauncher(s), c.Args().First())
+				return cs.Monitor(context.WithoutCancel(c.Context), runner.NewLauncher(s), c.Args().First(), hint)
 			})
 		},
 	}

@@ -137,15 +137,10 @@ func hierarchies() (map[string]string, error) {
 }
 
 func (g *Group) createUnified(base, parent, id string, settings []setting) error {
-	controllers, err := os.ReadFile(filepath.Join(base, "cgroup.controllers"))
-	if err != nil {
-		return fmt.Errorf("read controllers: %w", err)
-	}
 	at := base
 	for _, part := range append(strings.Split(strings.Trim(parent, "/"), "/"), id) {
-		for _, c := range strings.Fields(string(controllers)) {
-			// A controller that cannot be passed on fails the limit that needs it.
-			_ = os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+c), 0)
+		if err := passOn(at, base); err != nil {
+			return err
 		}
 		at = filepath.Join(at, part)
 		if err := os.Mkdir(at, 0o755); err != nil && !(errors.Is(err, os.ErrExist) && part != id) {

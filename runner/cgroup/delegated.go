@@ -3,6 +3,8 @@
 package cgroup
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,8 +14,7 @@ import (
 
 // home is where on the unified hierarchy groups are made that nobody placed:
 // /hod for who may write its root; else below the highest group that this
-// process is in and that was delegated to its user, so that the group itself has
-// no process and passes its controllers on.
+// process is in and that was delegated to its user.
 func home(base string) string {
 	best := "/"
 	for at := own(); at != "/" && unix.Access(base, unix.W_OK) != nil; at = filepath.Dir(at) {
@@ -44,4 +45,37 @@ func own() string {
 		}
 	}
 	return "/"
+}
+
+// leaf is where the processes of this process's own group go when its controllers are passed on: but for the root of all,
+// a group has either processes or groups with limits.
+const leaf = "init"
+
+// passOn gives the groups below a folder its controllers. One that cannot be passed on fails the limit that needs it.
+func passOn(at, base string) error {
+	controllers, err := os.ReadFile(filepath.Join(at, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("read controllers: %w", err)
+	}
+	for _, c := range strings.Fields(string(controllers)) {
+		err := write(at, "cgroup.subtree_control", "+"+c)
+		if errors.Is(err, unix.EBUSY) && at == filepath.Join(base, own()) && vacate(at) == nil {
+			_ = write(at, "cgroup.subtree_control", "+"+c)
+		}
+	}
+	return nil
+}
+
+// vacate moves the processes of a group into a leaf below it.
+func vacate(at string) error {
+	below := filepath.Join(at, leaf)
+	if err := os.Mkdir(below, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	pids, err := os.ReadFile(filepath.Join(at, "cgroup.procs"))
+	for _, pid := range strings.Fields(string(pids)) {
+		// One that has ended meanwhile is gone; one that may not be moved leaves the group busy.
+		_ = write(below, "cgroup.procs", pid)
+	}
+	return err
 }
