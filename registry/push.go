@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/compress"
@@ -51,7 +52,7 @@ func (c *Client) PushAs(ctx context.Context, store *layers.Store, local, remote 
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
 	}
-	p := &pushing{session: s, store: store, name: n, seen: seen, away: away, slots: make(chan struct{}, c.o.Jobs)}
+	p := &pushing{session: s, store: store, name: n, seen: seen, away: away, grown: map[digest.Digest]bool{}, slots: make(chan struct{}, c.o.Jobs)}
 	desc, err := p.push(ctx, local, o)
 	if err == nil && len(away) > 0 {
 		err = p.remember(ctx, local, o)
@@ -73,6 +74,9 @@ type pushing struct {
 	root  digest.Digest // what the name means, where it is the origin of a copy
 	raw   []byte        // the manifest of that
 	slots chan struct{} // bounds the uploads; asking whether a blob exists costs none
+
+	mu    sync.Mutex             // guards grown
+	grown map[digest.Digest]bool // blobs that were sent while they were made
 }
 
 func (p *pushing) push(ctx context.Context, local string, o PushOptions) (ocispec.Descriptor, error) {
@@ -142,11 +146,17 @@ func (p *pushing) grow(ctx context.Context, diffID digest.Digest, spec compress.
 		return err
 	}
 	defer form.Close()
-	err = p.upload(ctx, string(diffID), &transfer.Upload{Content: growing{form}})
-	if err == nil {
-		_, err = form.Wait(ctx)
+	if err = p.upload(ctx, string(diffID), &transfer.Upload{Content: growing{form}}); err != nil {
+		return err
 	}
-	return err
+	desc, err := form.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.grown[desc.Digest] = true
+	return nil
 }
 
 // growing is the content of a form in the making.
@@ -222,6 +232,9 @@ func (p *pushing) tree(ctx context.Context, d ocispec.Descriptor, raw []byte, m 
 		})
 	}
 	for _, b := range blobsOf(m) {
+		if p.grown[b.Digest] { // nobody writes it now
+			continue
+		}
 		p.c.event(Event{ID: string(b.Digest), Action: "waiting", Total: b.Size})
 		g.Go(func() error {
 			u, err := p.blob(b)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -75,8 +76,13 @@ func copyOne(c *cli.Context, s *layers.Store, from, to registry.Place, o registr
 }
 
 func copyHint(err error, places ...registry.Place) error {
+	said := err.Error()
+	var status *registry.StatusError
+	if errors.As(err, &status) { // the text before names both places
+		said = status.URL
+	}
 	for _, p := range places {
-		if n, perr := layers.ParseName(p.Name); perr == nil && p.Kind == "registry" && strings.Contains(err.Error(), n.Registry) {
+		if n, perr := layers.ParseName(p.Name); perr == nil && p.Kind == "registry" && strings.Contains(said, n.Registry) {
 			return registryHint(err, n)
 		}
 	}
