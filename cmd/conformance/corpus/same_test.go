@@ -1,12 +1,17 @@
 package corpus_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,7 +22,7 @@ import (
 const sample = 24
 
 // TestSameDigest builds cases in stores of their own, from copies of their files with other times, under another umask,
-// user, time zone and number of jobs, and from an imported cache: the image is the same to the bit.
+// user, time zone and number of jobs, and from imported caches: the image is the same to the bit.
 func TestSameDigest(t *testing.T) {
 	cases, err := corpus.Load(folder)
 	if err != nil {
@@ -34,17 +39,23 @@ func TestSameDigest(t *testing.T) {
 		cases = cases[:min(sample, len(cases))]
 	}
 	r := newRoom(t, cases)
-	again, user, imported := r.others(t, cases)
+	again, user := r.others(t, cases)
+	carriers := r.carriers(t, cases)
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			cache := filepath.Join(r.dir, "cache", c.Name)
-			want := r.digests(t, c, r.hod, "", 1_500_000_000, "--jobs=1", "--cache-to", "type=local,mode=max,dest="+cache)
+			first := []string{"--jobs=1"}
+			for _, k := range carriers {
+				first = append(first, "--cache-to", k.to(c))
+			}
+			want := r.digests(t, c, r.hod, "", 1_500_000_000, first...)
 			if got := r.digests(t, c, again, "again", 1_600_000_000, "--jobs=8"); !slices.Equal(got, want) {
 				t.Errorf("another store, copy, umask and time zone: %v, want %v", got, want)
 			}
-			if got := r.digests(t, c, imported, "imported", 1_700_000_000, "--cache-from", "type=local,src="+cache); !slices.Equal(got, want) {
-				t.Errorf("an imported cache: %v, want %v", got, want)
+			for _, k := range carriers {
+				if got := r.digests(t, c, k.hod, k.name(), 1_700_000_000, "--cache-from", k.from(c)); !slices.Equal(got, want) {
+					t.Errorf("an imported cache, %s: %v, want %v", k.name(), got, want)
+				}
 			}
 			if user != nil && !c.Runs() && !slices.Contains(c.Needs, "root") {
 				if got := r.digests(t, c, user, "user", 1_400_000_000); !slices.Equal(got, want) {
@@ -55,15 +66,73 @@ func TestSameDigest(t *testing.T) {
 	}
 }
 
+// carrier is a way in which a cache travels, and a hod that has what it brings and nothing else.
+type carrier struct {
+	kind, mode string
+	at         string // a folder or a registry
+	hod        *corpus.Hod
+}
+
+func (k carrier) name() string { return k.kind + "-" + k.mode }
+
+func (k carrier) place(c *corpus.Case, word string) string {
+	if k.kind == "local" {
+		return "type=local," + word + "=" + filepath.Join(k.at, k.mode, c.Name)
+	}
+	return "type=registry,ref=" + k.at + "/" + k.mode + ":" + strings.ReplaceAll(c.Name, "/", ".")
+}
+
+func (k carrier) to(c *corpus.Case) string { return k.place(c, "dest") + ",mode=" + k.mode }
+
+func (k carrier) from(c *corpus.Case) string { return k.place(c, "src") }
+
+// carriers are all kinds and modes; the short form has each of them once.
+func (r *room) carriers(t *testing.T, cases []*corpus.Case) []carrier {
+	folder, registry := filepath.Join(r.dir, "cache"), r.registry(t)
+	list := []carrier{{kind: "local", mode: "max", at: folder}, {kind: "registry", mode: "min", at: registry}}
+	if os.Getenv("HOD_TEST_FULL") != "" {
+		list = append(list, carrier{kind: "local", mode: "min", at: folder}, carrier{kind: "registry", mode: "max", at: registry})
+	}
+	for i, k := range list {
+		list[i].hod = &corpus.Hod{Binary: r.hod.Binary, Root: filepath.Join(r.dir, "store-"+k.name()), Reader: r.hod.Reader}
+		r.fill(t, list[i].hod, cases)
+	}
+	return list
+}
+
+// registry starts hod serve, which says its address in its first line.
+func (r *room) registry(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(r.hod.Binary, "--root", filepath.Join(r.dir, "served"), "serve", "-q", "--addr", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "HOME="+r.dir)
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewReader(said)
+	line, err := lines.ReadString('\n')
+	_, addr, ok := strings.Cut(strings.TrimSpace(line), " on ")
+	if err != nil || !ok {
+		t.Fatalf("hod serve said %q: %v", line, err)
+	}
+	go io.Copy(io.Discard, lines)
+	return addr
+}
+
 // others are hods that see the world differently; user is nil where there is no other user to be.
-func (r *room) others(t *testing.T, cases []*corpus.Case) (again, user, imported *corpus.Hod) {
+func (r *room) others(t *testing.T, cases []*corpus.Case) (again, user *corpus.Hod) {
 	again = &corpus.Hod{Binary: r.hod.Binary, Root: filepath.Join(r.dir, "store-again"), Reader: r.hod.Reader,
 		Env: []string{"TZ=Asia/Tokyo", "LANG=tr_TR.UTF-8"}, Prefix: []string{"sh", "-c", `umask 077; exec "$@"`, "sh"}}
-	imported = &corpus.Hod{Binary: r.hod.Binary, Root: filepath.Join(r.dir, "store-imported"), Reader: r.hod.Reader}
 	r.fill(t, again, cases)
-	r.fill(t, imported, cases)
 	if os.Getuid() != 0 {
-		return again, nil, imported
+		return again, nil
 	}
 	home := filepath.Join(r.dir, "home")
 	if err := os.Mkdir(home, 0o755); err != nil {
@@ -75,7 +144,7 @@ func (r *room) others(t *testing.T, cases []*corpus.Case) (again, user, imported
 	user = &corpus.Hod{Binary: r.hod.Binary, Root: filepath.Join(home, "store"), Reader: r.hod.Reader,
 		Prefix: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}}
 	r.fill(t, user, cases)
-	return again, user, imported
+	return again, user
 }
 
 // digests builds a case from files laid anew in a folder of its own; what is served is served from the first.
