@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -107,8 +108,12 @@ func readSSH(v string, o *builder.RunOptions) error {
 	if st.Mode().Type() != os.ModeSocket {
 		return fmt.Errorf("%s is not the socket of an agent: keys in files are not read, load them into an agent", socket)
 	}
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		return fmt.Errorf("nobody answers at %s: is the agent running?", socket)
+	}
 	o.SSH[id] = socket
-	return nil
+	return c.Close()
 }
 
 func readAllow(v string, o *builder.RunOptions) error {
