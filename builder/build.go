@@ -40,6 +40,9 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 			return nil, err
 		}
 	}
+	if err := b.allowed(); err != nil {
+		return nil, in.recipe.Wrap(err)
+	}
 	if err := b.importCaches(ctx); err != nil {
 		return nil, err
 	}

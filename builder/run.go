@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/ops"
 	"github.com/hodbuild/hod/builder/plan"
 	"github.com/hodbuild/hod/builder/source"
@@ -112,26 +113,43 @@ func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *stat
 
 // foreign says how programs of another platform can run here.
 func foreign(err error, p ocispec.Platform) error {
-	if errors.Is(err, syscall.ENOEXEC) && p.Architecture != runtime.GOARCH {
-		return &foreignError{err, plan.FormatPlatform(p)}
+	switch {
+	case p.Architecture == runtime.GOARCH:
+		return err
+	case errors.Is(err, syscall.ENOEXEC):
+		return &foreignError{err, fmt.Sprintf("RUN steps for %s need an emulator on this machine: apt install qemu-user-static binfmt-support, or register one in binfmt_misc with the flag F; or build on such a machine and join the images with hod manifest", plan.FormatPlatform(p))}
+	case errors.Is(err, syscall.ENOENT):
+		return &foreignError{err, fmt.Sprintf("where the program is there, it is the emulator for %s that is not: register it in binfmt_misc with the flag F, as qemu-user-static does", plan.FormatPlatform(p))}
 	}
 	return err
 }
 
 type foreignError struct {
 	error
-	platform string
+	hint string
 }
 
 func (e *foreignError) Unwrap() error { return e.error }
 
 // Hint says what the machine needs.
-func (e *foreignError) Hint() string {
-	return fmt.Sprintf("RUN steps for %s need an emulator on this machine: apt install qemu-user-static binfmt-support, or register one in binfmt_misc with the flag F; or build on such a machine and join the images with hod manifest", e.platform)
-}
+func (e *foreignError) Hint() string { return e.hint }
 
 // emptyLayer is the diffID of a tar without entries.
 var emptyLayer = digest.FromBytes(make([]byte, 1024))
+
+// allowed says whether all steps may have what they ask for, before the first is performed.
+func (b *build) allowed() error {
+	for _, s := range b.plan.Steps {
+		op, ok := s.Op.(plan.Run)
+		if !ok {
+			continue
+		}
+		if _, err := b.network(op); err != nil {
+			return dockerfile.At(err, s.Ranges)
+		}
+	}
+	return nil
+}
 
 // network is the network that a step may have.
 func (b *build) network(op plan.Run) (string, error) {
@@ -172,7 +190,7 @@ func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, 
 		if m.Type == "cache" {
 			one.ID = b.caches + m.ID
 		}
-		if m.Input >= 0 {
+		if m.Input >= 0 && !bare(m) {
 			var err error
 			one.HasChain = true
 			if one.Chain, one.Source, err = b.mountChain(ctx, s.Inputs[m.Input], m.Source); err != nil {
@@ -182,6 +200,12 @@ func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, 
 		run.Mounts = append(run.Mounts, one)
 	}
 	return run, nil
+}
+
+// bare says whether a cache mount begins empty although it names a stage: BuildKit makes the folder that has the owner or
+// mode beside all that the stage has, unless a folder of the stage is asked for.
+func bare(m plan.Mount) bool {
+	return m.Type == "cache" && path.Join("/", m.Source) == "/" && (m.UID != nil || m.GID != nil || m.Mode != nil)
 }
 
 // renew says whether a cache mount was not yet used by this build, which shall not look at older ones.

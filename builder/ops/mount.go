@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/hodbuild/hod/builder/source"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
@@ -152,7 +153,8 @@ func (m *mounter) cache(ctx context.Context, one Mount) error {
 	return nil
 }
 
-// fill gives a new cache folder its mode and owner, and what it begins with.
+// fill gives a new cache folder its mode and owner, and what it begins with. One that begins with a folder of a stage is
+// as that folder, whatever the mount says of its owner.
 func (m *mounter) fill(ctx context.Context, dir string, one Mount) error {
 	list, err := os.ReadDir(dir)
 	st, serr := os.Stat(dir)
@@ -163,6 +165,7 @@ func (m *mounter) fill(ctx context.Context, dir string, one Mount) error {
 		if err := m.seed(ctx, dir, one); err != nil {
 			return fmt.Errorf("fill cache %q: %w", one.ID, err)
 		}
+		return nil
 	}
 	if one.UID != nil || one.GID != nil || userns.Here() != userns.Single {
 		if err := os.Lchown(dir, int(deref(one.UID, 0)), int(deref(one.GID, 0))); err != nil {
@@ -185,8 +188,25 @@ func (m *mounter) seed(ctx context.Context, dir string, one Mount) error {
 	if err != nil {
 		return err
 	}
-	c := Copy{Sources: []Source{{Files: FromView(view), Path: one.Source}}, Dest: "/"}
-	return extractTo(ctx, c, dir, m.o)
+	files := FromView(view)
+	c := Copy{Sources: []Source{{Files: files, Path: one.Source}}, Dest: "/"}
+	if err := extractTo(ctx, c, dir, m.o); err != nil {
+		return err
+	}
+	at, err := source.Resolve(files, one.Source, true)
+	if err != nil {
+		return err
+	}
+	e, err := files.Lstat(at)
+	if err != nil {
+		return err
+	}
+	if userns.Here() != userns.Single {
+		if err := os.Lchown(dir, e.UID, e.GID); err != nil {
+			return err
+		}
+	}
+	return unix.Chmod(dir, e.Mode)
 }
 
 // secret shows a secret as a file that never touches a disk, or as a variable, or both.

@@ -138,7 +138,7 @@ func setup(e *testscript.Env) error {
 	return errors.Join(os.Chmod(e.WorkDir, 0o755), os.Chmod(filepath.Dir(e.WorkDir), 0o755))
 }
 
-// condition knows [root], [full], [userns], [mapped], [unified], [apparmor], [scopes] and [tool:NAME].
+// condition knows [root], [full], [userns], [mapped], [unified], [apparmor], [scopes], [binfmt] and [tool:NAME].
 func condition(name string) (bool, error) {
 	switch {
 	case name == "root":
@@ -158,6 +158,8 @@ func condition(name string) (bool, error) {
 	case name == "scopes": // Landlock's of signals and abstract sockets, Linux 6.12
 		version, _, _ := syscall.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 		return int(version) >= 6, nil
+	case name == "binfmt":
+		return registers(), nil
 	case name == "full":
 		return os.Getenv("HOD_TEST_FULL") != "", nil
 	case strings.HasPrefix(name, "tool:"):
@@ -183,6 +185,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"serve":    serve,
 	"requests": requests,
 	"busy":     busy,
+	"emulate":  emulate,
 }
 
 // base NAME imports an image with busybox in it.
