@@ -55,20 +55,20 @@ func Compile(p *specs.LinuxSeccomp) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, err := collect(p)
+	native, err := branch(p, numbers(), fallback)
 	if err != nil {
 		return nil, err
 	}
-	spans, err := spansOf(rules, fallback)
-	if err != nil {
-		return nil, err
+	code := []insn{{code: ldAbs, k: offsetArch}, {code: jeq, k: nativeArch, jt: 1}, {code: ja, k: uint32(len(native))}}
+	code = append(code, native...)
+	if slices.Contains(p.Architectures, compatName) {
+		compat, err := branch(p, compatNumbers(), fallback)
+		if err != nil {
+			return nil, err
+		}
+		code = append(append(code, insn{code: jeq, k: compatArch, jt: 1}, insn{code: ja, k: uint32(len(compat))}), compat...)
 	}
-	nosys := insn{code: ret, k: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}
-	code := []insn{
-		{code: ldAbs, k: offsetArch}, {code: jeq, k: nativeArch, jt: 1}, nosys,
-		{code: ldAbs, k: offsetNr},
-	}
-	code = appendTree(code, spans)
+	code = append(code, insn{code: ret, k: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)})
 	if len(code) > 4096 {
 		return nil, fmt.Errorf("compile seccomp profile: %d instructions, the kernel takes 4096", len(code))
 	}
@@ -81,10 +81,22 @@ func Compile(p *specs.LinuxSeccomp) ([]byte, error) {
 	return out, nil
 }
 
+// branch is what the profile says about one architecture's calls.
+func branch(p *specs.LinuxSeccomp, table map[string]uint32, fallback uint32) ([]insn, error) {
+	rules, err := collect(p, table)
+	if err != nil {
+		return nil, err
+	}
+	spans, err := spansOf(rules, fallback)
+	if err != nil {
+		return nil, err
+	}
+	return appendTree([]insn{{code: ldAbs, k: offsetNr}}, spans), nil
+}
+
 // collect files the profile's rules under the numbers of their names, in order
 // of the numbers. A name that the architecture does not have is passed over.
-func collect(p *specs.LinuxSeccomp) ([]filed, error) {
-	table := numbers()
+func collect(p *specs.LinuxSeccomp, table map[string]uint32) ([]filed, error) {
 	out := make([]filed, 0, len(table))
 	for i := range p.Syscalls {
 		for _, a := range p.Syscalls[i].Args {

@@ -152,6 +152,31 @@ func TestForeignArchitectures(t *testing.T) {
 	}
 }
 
+// TestCompat: a profile that names the 32 bit architecture means its calls too.
+func TestCompat(t *testing.T) {
+	p := defaultProfile(t)
+	p.Architectures = []specs.Arch{specs.ArchX86_64, compatName}
+	filter, err := Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[uint32]string{}
+	for n, nr := range compatNumbers() {
+		names[nr] = n
+	}
+	for nr := range uint32(1024) {
+		for _, arg := range []uint64{0, unix.AF_VSOCK, unix.CLONE_NEWUSER} {
+			args := [6]uint64{arg}
+			if got, want := interpret(t, filter, nr, compatArch, args), meaning(t, p, names[nr], args); got != want {
+				t.Fatalf("%s (%d) with %#x: %#x, the profile says %#x", names[nr], nr, arg, got, want)
+			}
+		}
+		if got, want := interpret(t, filter, nr, 0x42, [6]uint64{}), uint32(unix.SECCOMP_RET_ERRNO)|uint32(unix.ENOSYS); got != want {
+			t.Fatalf("call %d of a third architecture: %#x", nr, got)
+		}
+	}
+}
+
 func TestHardRows(t *testing.T) {
 	filter, err := Compile(defaultProfile(t))
 	if err != nil {

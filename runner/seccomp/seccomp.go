@@ -11,8 +11,9 @@
 // length at each start.
 //
 // For one number the rules with conditions are tried in their order, then the
-// unconditional one, then the default. Calls of another architecture (int 0x80
-// and x32 on amd64) answer ENOSYS.
+// unconditional one, then the default. Calls of another architecture answer
+// ENOSYS, but for those of the 32 bit one (int 0x80 on amd64) under a profile
+// that names it; hod's own does not, and x32 is none.
 package seccomp
 
 import (
@@ -37,7 +38,7 @@ func Default(s *specs.Spec, allow ...string) (*specs.LinuxSeccomp, error) {
 		return nil, fmt.Errorf("read the default profile: %w", err)
 	}
 	nosys, perm := uint(unix.ENOSYS), uint(unix.EPERM)
-	out.DefaultAction, out.DefaultErrnoRet = specs.ActErrno, &nosys
+	out.DefaultAction, out.DefaultErrnoRet, out.Architectures = specs.ActErrno, &nosys, nil
 	tracer := slices.Contains(s.Process.Capabilities.Bounding, "CAP_SYS_PTRACE")
 	allowed := map[string]bool{}
 	var rules []specs.LinuxSyscall
@@ -111,17 +112,22 @@ func Load(text []byte, s *specs.Spec) (*specs.LinuxSeccomp, error) {
 	return profile.LoadProfile(string(text), s)
 }
 
-// numbers is the table of the native architecture.
-var numbers = sync.OnceValue(func() map[string]uint32 {
-	out := make(map[string]uint32, 400)
-	for line := range strings.Lines(strings.TrimSpace(callTable)) {
-		name, nr, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if n, err := strconv.ParseUint(nr, 10, 32); err == nil {
-			out[name] = uint32(n)
+// numbers is the table of the native architecture, compatNumbers of the other.
+var (
+	numbers       = sync.OnceValue(func() map[string]uint32 { return parse(callTable) })
+	compatNumbers = sync.OnceValue(func() map[string]uint32 { return parse(compatTable) })
+)
+
+func parse(table string) map[string]uint32 {
+	out := make(map[string]uint32, 500)
+	words := strings.Fields(table)
+	for i := 0; i+1 < len(words); i += 2 {
+		if n, err := strconv.ParseUint(words[i+1], 10, 32); err == nil {
+			out[words[i]] = uint32(n)
 		}
 	}
 	return out
-})
+}
 
 // Portable is the profile for other runtimes. Theirs know no order of rules: a
 // rule without conditions replaces those with conditions. So a refusal without
