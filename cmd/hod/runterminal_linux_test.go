@@ -1,0 +1,61 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestContainerTerminal types into containers on a real terminal: its size and
+// changes of it, ctrl-C inside, the keys that detach, attach and exec, and what
+// the terminal is like after each.
+func TestContainerTerminal(t *testing.T) {
+	s := newScreen(t, "80", "20")
+	// A shell whose prompt is not the outer one.
+	in := "sh -c 'PS1=\"in> \" exec busybox sh'"
+	again := func() { // as it was before
+		s.types("clear; stty -a | grep -cwE -- '-(echo|icanon|isig|opost)'", "Enter")
+		s.await(`(?m)^0\nready>`)
+	}
+	s.types("clear; hod run -it --name one --network none base "+in, "Enter")
+	s.await(`(?m)^in>`)
+	s.types("busybox stty size", "Enter")
+	s.await(`(?m)^20 80$`)
+	s.tmux("resize-window", "-x", "70", "-y", "15")
+	s.types("busybox stty size", "Enter")
+	s.until("the new size", func(text string) bool {
+		if strings.Contains(text, "\n15 70\n") {
+			return true
+		}
+		s.types("busybox stty size", "Enter")
+		return false
+	})
+	s.types("echo be''gins; cat", "Enter")
+	s.await(`(?m)^begins$`) // the shell reads no more
+	s.types("typed line", "Enter")
+	s.await(`typed line\ntyped line`)
+	s.types("C-c")
+	s.await(`\^C\nin>`)
+	s.types("echo code $?", "Enter")
+	s.await(`(?m)^code 130$`)
+	s.types("C-p", "C-q")
+	s.await(`ready>`)
+	again()
+	s.types("clear; hod attach --detach-keys ctrl-a,d one", "Enter", "echo at$((1+1))ached", "Enter")
+	s.await(`(?m)^at2ached$`)
+	s.types("C-a", "d")
+	s.await(`ready>`)
+	again()
+	s.types("clear; hod exec -it one "+in+"; echo left $?", "Enter")
+	s.await(`(?m)^in>`)
+	s.types("busybox stty size; exit 7", "Enter")
+	s.await(`(?m)^15 70$`)
+	s.await(`(?m)^left 7$`)
+	again()
+	s.types("clear; (sleep 1; hod kill one >/dev/null) & hod attach one; echo left $?", "Enter")
+	s.await(`(?m)^left 137$`)
+	again()
+	s.types("clear; hod rm -f one", "Enter")
+	s.await(`(?m)^one$`)
+	s.types("clear; hod run -it --rm --network none base true < /dev/null; echo left $?", "Enter")
+	s.await(`the input device is not a TTY[^\n]*\n[^\n]*left 125`)
+}
