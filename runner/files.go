@@ -45,7 +45,9 @@ func (cs *Containers) Files(ctx context.Context, store *layers.Store, ref string
 	}
 	f := &Files{}
 	if s.Running() {
-		if f.Root, err = rootfs.OpenRoot(fmt.Sprintf("/proc/%d/root", s.Pid)); err != nil {
+		if given := userns.Given(); given != nil {
+			f.Root = rootfs.RootFrom(given)
+		} else if f.Root, err = rootfs.OpenRoot(fmt.Sprintf("/proc/%d/root", s.Pid)); err != nil {
 			return nil, fmt.Errorf("open files of container %s: %w", c.Name, err)
 		}
 		f.closes = append(f.closes, f.Root.Close)

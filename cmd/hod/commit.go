@@ -65,23 +65,10 @@ func commit(c *cli.Context, s *layers.Store, cs *runner.Containers, name string)
 	if err != nil {
 		return err
 	}
-	base, err := s.Resolve(found.ImageID, nil)
-	if err != nil {
-		return err
+	img, err := imageOf(c, s, cs, found, c.Bool("pause"))
+	if err == nil {
+		img, err = s.PutImage(c.Context, img.Config, img.Chain, layers.PutImageOptions{Built: time.Now()})
 	}
-	info, err := cs.Changes(c.Context, s, found.ID, c.Bool("pause"))
-	if err != nil {
-		return err
-	}
-	config, err := commitConfig(c, base.Config, found, info)
-	if err != nil {
-		return err
-	}
-	chain := slices.Clone(base.Chain)
-	if info.DiffID != "" {
-		chain = append(chain, info.DiffID)
-	}
-	img, err := s.PutImage(c.Context, config, chain, layers.PutImageOptions{Built: time.Now()})
 	if err != nil {
 		return err
 	}
@@ -97,6 +84,24 @@ func commit(c *cli.Context, s *layers.Store, cs *runner.Containers, name string)
 	}
 	_, err = fmt.Fprintln(c.App.Writer, img.ID)
 	return err
+}
+
+// imageOf is the image of a container with what it wrote, which is in no store yet but for its layers.
+func imageOf(c *cli.Context, s *layers.Store, cs *runner.Containers, found *runner.Container, pause bool) (*layers.Image, error) {
+	base, err := s.Resolve(found.ImageID, nil)
+	if err != nil {
+		return nil, err
+	}
+	info, err := cs.Changes(c.Context, s, found.ID, pause)
+	if err != nil {
+		return nil, err
+	}
+	img := *base
+	if info.DiffID != "" {
+		img.Chain = append(slices.Clone(base.Chain), info.DiffID)
+	}
+	img.Config, err = commitConfig(c, base.Config, found, info)
+	return &img, err
 }
 
 // commitConfig is the image's configuration with the layer and the container's own settings; fields that nobody here
@@ -167,8 +172,23 @@ func containerConfig(config map[string]any, found *runner.Container) {
 	}
 }
 
-// exportContainer writes the files of a container as a tar, as docker export does.
+// exportContainer writes the files of a container as a tar, as docker export does: without what is mounted there. One
+// that runs is exported as the image that commit would make.
 func exportContainer(c *cli.Context, s *layers.Store, cs *runner.Containers, name string) error {
+	found, state, err := cs.Lookup(c.Context, name)
+	if err != nil {
+		return err
+	}
+	if state.Running() {
+		if err := enterForOwners(c, nil); err != nil {
+			return err
+		}
+		img, err := imageOf(c, s, cs, found, false)
+		if err != nil {
+			return err
+		}
+		return exportTree(c, s, img)
+	}
 	if err := enterForFiles(c, cs, name); err != nil {
 		return err
 	}

@@ -50,11 +50,14 @@ func export(c *cli.Context) error {
 		if name := c.Args().First(); cs.Exists(name) {
 			return exportContainer(c, s, cs, name)
 		}
+		if err := enterForOwners(c, nil); err != nil {
+			return err
+		}
 		return exportImage(c, s)
 	})
 }
 
-// exportImage is a build of nothing but FROM, with a tar as its output.
+// exportImage exports an image by its name.
 func exportImage(c *cli.Context, s *layers.Store) error {
 	p, err := parsePlatform(c.String("platform"))
 	if err != nil {
@@ -67,6 +70,11 @@ func exportImage(c *cli.Context, s *layers.Store) error {
 	if err := completeImages(c, s, img); err != nil {
 		return err
 	}
+	return exportTree(c, s, img)
+}
+
+// exportTree writes the files of an image as a tar: a build of nothing but FROM.
+func exportTree(c *cli.Context, s *layers.Store, img *layers.Image) error {
 	return toFile(c, c.String("output"), func(w io.Writer) error {
 		_, err := builder.Build(c.Context, builder.Options{
 			Store: s, Images: pinned{img}, Context: "-", Stdin: strings.NewReader("FROM base\n"),

@@ -17,10 +17,10 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// outside are the verbs that neither make nor read files of subordinate ids:
-// they work from outside of the user's namespace.
+// outside are the verbs that neither make nor read files of subordinate ids, and
+// those that find out by themselves: they begin outside of the user's namespace.
 var outside = []string{
-	"attach", "exec", "history", "images", "info", "inspect", "kill", "login", "logout", "logs", "pause", "port", "rename",
+	"attach", "cp", "exec", "export", "history", "images", "info", "inspect", "kill", "login", "logout", "logs", "pause", "port", "rename",
 	"stats", "stop", "tag", "tags", "top", "unpause", "wait", "why",
 }
 
@@ -31,20 +31,28 @@ func mayEnter() bool { return os.Geteuid() != 0 && !userns.Inside() }
 // enterForStore goes on inside of the user's namespace where the store holds
 // files that only somebody there can read and delete.
 func enterForStore(c *cli.Context) error {
+	if slices.Contains(outside, c.Command.Name) {
+		return nil
+	}
+	return enterForOwners(c, nil)
+}
+
+// enterForOwners is enterForStore for every verb; given, if not nil, is passed on.
+func enterForOwners(c *cli.Context, given *os.File) error {
 	root := storeRoot(c)
-	if !mayEnter() || slices.Contains(outside, c.Command.Name) || !layers.HoldsSubordinate(root) {
+	if !mayEnter() || !layers.HoldsSubordinate(root) {
 		return nil
 	}
 	m, err := userns.Subordinate(os.Geteuid(), os.Getegid())
 	if err != nil {
 		return fmt.Errorf("open store %q: it holds files of subordinate ids: %w", root, err)
 	}
-	return enter(c, m)
+	return enter(c, m, given)
 }
 
 // enter starts hod again inside of a user namespace and ends as that one ends.
-func enter(c *cli.Context, m userns.Map) error {
-	code, err := userns.Enter(m, "HOD_ROOT="+storeRoot(c))
+func enter(c *cli.Context, m userns.Map, given *os.File) error {
+	code, err := userns.Enter(m, given, "HOD_ROOT="+storeRoot(c))
 	if err != nil {
 		return err
 	}
@@ -62,14 +70,14 @@ func enterFor(c *cli.Context, ids, always bool, what string) error {
 	if ids {
 		found, err := userns.Subordinate(os.Geteuid(), os.Getegid())
 		if err == nil {
-			return enter(c, found)
+			return enter(c, found, nil)
 		}
 		if what != "" {
 			fmt.Fprintf(c.App.ErrWriter, "hod: %s: %v; going on with one id, which owns them all\n", what, err)
 		}
 	}
 	if always {
-		return enter(c, m)
+		return enter(c, m, nil)
 	}
 	return nil
 }
@@ -110,12 +118,25 @@ func enterForStart(c *cli.Context, cs *runner.Containers) error {
 	return nil
 }
 
-// enterForFiles goes on inside of a namespace where the files of a container must be mounted to be seen.
+// enterForFiles goes on inside of a namespace where the files of a container must be mounted to be seen, or belong to
+// subordinate ids. The root of one that runs is opened before: nobody in a namespace beside the container's may.
 func enterForFiles(c *cli.Context, cs *runner.Containers, name string) error {
 	if !mayEnter() {
 		return nil
 	}
-	if _, s, err := cs.Lookup(c.Context, name); err != nil || s.Running() {
+	_, s, err := cs.Lookup(c.Context, name)
+	if err != nil {
+		return err
+	}
+	if s.Running() {
+		root, err := os.Open(fmt.Sprintf("/proc/%d/root", s.Pid))
+		if err != nil {
+			return fmt.Errorf("open root of container %s: %w", name, err)
+		}
+		defer root.Close()
+		return enterForOwners(c, root)
+	}
+	if err := enterForOwners(c, nil); err != nil {
 		return err
 	}
 	return enterFor(c, false, true, "")

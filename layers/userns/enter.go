@@ -22,12 +22,13 @@ import (
 const (
 	gated   = "_HOD_GATE"
 	entered = "_HOD_USER"
+	handed  = "_HOD_GIVEN"
 )
 
 // Enter starts this program again with the same arguments, as root of a new user namespace with the map m and of a
-// mount namespace of its own, waits for it and tells its exit code. env is added to its environment. Signals are passed
-// on; if the caller dies the other one is killed. It is for a process that has done nothing yet.
-func Enter(m Map, env ...string) (code int, err error) {
+// mount namespace of its own, waits for it and tells its exit code. env is added to its environment, and given, if not nil,
+// is what [Given] opens there. Signals are passed on; if the caller dies the other one is killed. It is for a process that has done nothing yet.
+func Enter(m Map, given *os.File, env ...string) (code int, err error) {
 	if err := m.Validate(); err != nil {
 		return 0, err
 	}
@@ -43,6 +44,9 @@ func Enter(m Map, env ...string) (code int, err error) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{gate}
+	if given != nil {
+		cmd.ExtraFiles, env = append(cmd.ExtraFiles, given), append(env, handed+"=4")
+	}
 	cmd.Env = append(append(os.Environ(), env...), gated+"=3", fmt.Sprintf("%s=%d:%d", entered, os.Geteuid(), os.Getegid()))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
@@ -174,6 +178,9 @@ func Entered() error {
 	os.Unsetenv(gated)
 	gate := os.NewFile(3, "gate")
 	unix.CloseOnExec(3)
+	if os.Getenv(handed) != "" {
+		unix.CloseOnExec(4)
+	}
 	defer gate.Close()
 	if n, err := gate.Read(make([]byte, 1)); n != 1 || err != nil && err != io.EOF {
 		return errors.New("enter user namespace: the process that made it is gone")
@@ -204,6 +211,15 @@ func AsUser(a *syscall.SysProcAttr) *syscall.SysProcAttr {
 	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: 0, Size: 1}}
 	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: 0, Size: 1}}
 	return a
+}
+
+// Given is the file that was given to [Enter], nil if there was none; the first caller owns it.
+func Given() *os.File {
+	if !Inside() || os.Getenv(handed) != "4" {
+		return nil
+	}
+	os.Unsetenv(handed)
+	return os.NewFile(4, "given")
 }
 
 // Inside says whether this process was started by [Enter].

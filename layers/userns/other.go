@@ -20,13 +20,16 @@ func (e *RefusedError) Error() string { return e.err.Error() }
 func (e *RefusedError) Unwrap() error { return e.err }
 
 // Enter starts hod inside of a user namespace: there are none on this system.
-func Enter(Map, ...string) (int, error) { return 0, &RefusedError{errLinux} }
+func Enter(Map, *os.File, ...string) (int, error) { return 0, &RefusedError{errLinux} }
 
 // Entered is the beginning of a program that [Enter] starts.
 func Entered() error { return nil }
 
 // AsUser changes nothing where there are no namespaces.
 func AsUser(a *syscall.SysProcAttr) *syscall.SysProcAttr { return a }
+
+// Given is nothing where there is no [Enter].
+func Given() *os.File { return nil }
 
 // Inside says whether this process was started by [Enter].
 func Inside() bool { return false }
