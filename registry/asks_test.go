@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hodbuild/hod/registry/server"
 )
@@ -56,4 +57,104 @@ func TestFewQuestions(t *testing.T) {
 	during("a push of what is there", push, "HEAD manifest", "HEAD blob", "HEAD blob", "HEAD blob")
 	during("a copy within the registry", link, "GET manifest", "HEAD manifest", "POST", "POST", "POST", "PUT manifest")
 	during("the same copy again", link, "GET manifest", "HEAD manifest")
+}
+
+// rounds is a registry far away: it answers a question when all that are to be
+// asked side by side with it have come.
+type rounds struct {
+	inner http.Handler
+
+	mu     sync.Mutex // guards what follows
+	want   [][]string
+	opened chan struct{} // closed when the first round of want is complete
+	odd    []string
+}
+
+// expect begins to wait for the rounds of one command.
+func (r *rounds) expect(want ...[]string) {
+	r.want, r.opened = want, make(chan struct{})
+}
+
+func (r *rounds) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	opened := r.arrived(kindOf(req))
+	select {
+	case <-opened:
+	case <-time.After(20 * time.Second):
+		r.mu.Lock()
+		r.odd = append(r.odd, "waits alone: "+kindOf(req))
+		r.mu.Unlock()
+	}
+	r.inner.ServeHTTP(w, req)
+}
+
+// arrived takes a question out of the round that is due.
+func (r *rounds) arrived(kind string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	opened := r.opened
+	i := -1
+	if len(r.want) > 0 {
+		i = slices.Index(r.want[0], kind)
+	}
+	if i < 0 {
+		r.odd = append(r.odd, "not due: "+kind)
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	if r.want[0] = slices.Delete(r.want[0], i, i+1); len(r.want[0]) == 0 {
+		close(r.opened)
+		r.want, r.opened = r.want[1:], make(chan struct{})
+	}
+	return opened
+}
+
+// TestQuestionsGoSideBySide counts the round trips of each command: questions of one
+// round are all asked before any of them is answered.
+func TestQuestionsGoSideBySide(t *testing.T) {
+	inner := server.New(openStore(t), server.Options{})
+	pushImage(t, inner, "app", 60000, 3000)
+	far := &rounds{inner: inner}
+	srv := httptest.NewServer(far)
+	defer srv.Close()
+	host, store, ctx := strings.TrimPrefix(srv.URL, "http://"), openStore(t), context.Background()
+	copied := func(from, to string) func(*Client) error {
+		return func(c *Client) error {
+			place := func(name string) Place { return Place{Kind: "registry", Name: host + name} }
+			_, err := c.Copy(ctx, store, place(from), place(to), CopyOptions{})
+			return err
+		}
+	}
+	pushed := func(to string) func(*Client) error {
+		return func(c *Client) error {
+			_, err := c.PushAs(ctx, store, host+"/app", host+to, PushOptions{})
+			return err
+		}
+	}
+	look := []string{"HEAD manifest", "HEAD blob", "HEAD blob", "HEAD blob"}
+	// What refers to the image, by the API and by three tags.
+	others := []string{"HEAD manifest", "GET referrers", "GET manifest", "GET manifest", "GET manifest"}
+	for _, row := range []struct {
+		name string
+		do   func(*Client) error
+		want [][]string
+	}{
+		{"a pull", func(c *Client) error {
+			_, err := c.PullPlatforms(ctx, store, host+"/app", nil)
+			return err
+		}, [][]string{{"GET manifest"}, {"GET blob"}, {"GET blob", "GET blob"}}},
+		{"a push of what is there", pushed("/app"), [][]string{look}},
+		{"a push to an empty repository", pushed("/other:1"), [][]string{look, {"POST", "POST", "POST"}, {"PUT manifest"}}},
+		{"a copy", copied("/app:latest", "/third:1"), [][]string{{"GET manifest"}, others, {"POST", "POST", "POST"}, {"PUT manifest"}}},
+		{"the copy again", copied("/app:latest", "/third:1"), [][]string{{"GET manifest"}, others}},
+	} {
+		for i := range row.want {
+			row.want[i] = slices.Clone(row.want[i])
+		}
+		far.expect(row.want...)
+		err := row.do(New(Options{HostDirs: []string{t.TempDir()}}))
+		if err != nil || len(far.odd) > 0 || len(far.want) > 0 {
+			t.Fatalf("%s: %v, odd %q, not asked %q", row.name, err, far.odd, far.want)
+		}
+	}
 }
