@@ -70,7 +70,8 @@ type Client struct {
 
 	mu       sync.Mutex // guards what follows
 	sessions map[string]*session
-	reached  map[string]reach // hosts that were asked for, and how far away they are
+	noted    map[blobIn]string // repositories that have a blob
+	reached  map[string]reach  // hosts that were asked for, and how far away they are
 }
 
 // New makes a client.
@@ -87,7 +88,7 @@ func New(o Options) *Client {
 	c := &Client{
 		o: o, auth: auth.Default(), slots: make(chan struct{}, 2*max(o.Jobs, o.Ranges)),
 		patience: transfer.Patience{Idle: time.Minute, Pause: 400 * time.Millisecond, Limit: time.Minute},
-		sessions: map[string]*session{}, reached: map[string]reach{},
+		sessions: map[string]*session{}, reached: map[string]reach{}, noted: map[blobIn]string{},
 	}
 	c.base = http.DefaultTransport.(*http.Transport).Clone()
 	c.base.ResponseHeaderTimeout = time.Minute

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry/transfer"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -41,8 +42,40 @@ func (c *Client) Repository(ctx context.Context, store *layers.Store, ref string
 
 // Resolve reads the manifest that the reference names.
 func (r *Repository) Resolve(ctx context.Context) ([]byte, error) {
-	_, raw, _, err := r.s.read(ctx, refOf(r.name))
+	_, raw, m, err := r.s.read(ctx, refOf(r.name))
+	if err == nil {
+		r.s.c.note(r.name, m)
+	}
 	return raw, err
+}
+
+// note remembers in which repository the blobs of a manifest are.
+func (c *Client) note(n layers.Name, m *layers.Manifest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range blobsOf(m) {
+		c.noted[blobIn{n.Registry, b.Digest}] = n.Repository
+	}
+}
+
+// blobIn is a blob of a registry.
+type blobIn struct {
+	registry string
+	digest   digest.Digest
+}
+
+// link makes a blob that was noted in another repository of the registry one of
+// this one, and tells whether it did.
+func (r *Repository) link(ctx context.Context, l *transfer.Line, d digest.Digest) bool {
+	c := r.s.c
+	c.mu.Lock()
+	from := c.noted[blobIn{r.name.Registry, d}]
+	c.mu.Unlock()
+	if from == "" || from == r.name.Repository {
+		return false
+	}
+	mounted, err := l.Mount(ctx, d, from)
+	return mounted && err == nil // else it is sent
 }
 
 // Open reads a blob, or a manifest, of the repository.
@@ -61,13 +94,13 @@ func (r *Repository) Open(ctx context.Context, d ocispec.Descriptor) (io.ReadClo
 	return r.store.OpenBlob(d.Digest)
 }
 
-// Put sends a blob unless the registry has it; open is called only when neither it nor the store does.
+// Put sends a blob unless the registry has it, here or where a manifest was read from; open is called only when neither it nor the store does.
 func (r *Repository) Put(ctx context.Context, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
 	l, err := r.s.writer(ctx)
 	if err != nil {
 		return err
 	}
-	if has, err := l.Exists(ctx, d.Digest); has || err != nil {
+	if has, err := l.Exists(ctx, d.Digest); has || err != nil || r.link(ctx, l, d.Digest) {
 		return err
 	}
 	if _, err := r.store.StatBlob(d.Digest); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -19,18 +20,33 @@ type imageSource struct {
 	store  *layers.Store
 	client *registry.Client
 
-	mu     sync.Mutex // guards remote
+	mu     sync.Mutex // guards what follows
 	remote map[digest.Digest]*registry.Remote
+	found  map[string]func() (*builder.BaseImage, error) // by name and platform
 }
 
 func newImageSource(s *layers.Store, c *registry.Client) *imageSource {
-	return &imageSource{store: s, client: c, remote: map[digest.Digest]*registry.Remote{}}
+	return &imageSource{store: s, client: c, remote: map[digest.Digest]*registry.Remote{}, found: map[string]func() (*builder.BaseImage, error){}}
 }
 
-// Resolve finds an image for a platform; with pull the registry is asked first,
+// Resolve finds an image for a platform, once: a name means one image in all of a
+// build.
+func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*builder.BaseImage, error) {
+	key := fmt.Sprint(name, " ", layers.FormatPlatform(p), " ", p.OSVersion, " ", pull)
+	i.mu.Lock()
+	find := i.found[key]
+	if find == nil {
+		find = sync.OnceValues(func() (*builder.BaseImage, error) { return i.resolve(ctx, name, p, pull) })
+		i.found[key] = find
+	}
+	i.mu.Unlock()
+	return find()
+}
+
+// resolve looks in the store first; with pull the registry is asked first,
 // unless the name has a digest: what is here is then what the registry would give,
 // and a registry that is busy breaks no build.
-func (i *imageSource) Resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*builder.BaseImage, error) {
+func (i *imageSource) resolve(ctx context.Context, name string, p ocispec.Platform, pull bool) (*builder.BaseImage, error) {
 	if !pull || strings.Contains(name, "@") {
 		img, err := i.store.Resolve(name, &p)
 		if err == nil {

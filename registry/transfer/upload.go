@@ -144,9 +144,7 @@ func (u *Upload) spare(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if u.loc != nil { // the session that was offered in place of a link
-		if resp, err := u.Line.Once(ctx, http.MethodDelete, u.loc.String(), nil, nil); err == nil {
-			resp.Body.Close()
-		}
+		u.cancel(ctx)
 	}
 	return "exists", nil
 }
@@ -239,16 +237,42 @@ func (u *Upload) resume(ctx context.Context) bool {
 // mount asks for a link from another repository. A registry that does not do it
 // opens a session instead. A refusal is no error: the blob can still be sent.
 func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
-	q := url.Values{"mount": {string(u.Blob.Digest)}, "from": {from}}
-	resp, err := u.Line.Do(ctx, http.MethodPost, u.Line.Path("blobs/uploads/")+"?"+q.Encode(), nil, nil, http.StatusCreated, http.StatusAccepted)
-	if err != nil {
-		return false, err
-	}
-	resp.Body.Close()
-	if resp.StatusCode == http.StatusCreated {
-		return true, nil
+	resp, err := u.Line.mount(ctx, u.Blob.Digest, from)
+	if err != nil || resp.StatusCode == http.StatusCreated {
+		return err == nil, err
 	}
 	return false, u.located(resp)
+}
+
+func (l *Line) mount(ctx context.Context, d digest.Digest, from string) (*http.Response, error) {
+	q := url.Values{"mount": {string(d)}, "from": {from}}
+	resp, err := l.Do(ctx, http.MethodPost, l.Path("blobs/uploads/")+"?"+q.Encode(), nil, nil, http.StatusCreated, http.StatusAccepted)
+	if err != nil {
+		return nil, err
+	}
+	return resp, resp.Body.Close()
+}
+
+// Mount asks for a link to a blob of another repository, and tells whether it was
+// made. A session that is offered instead is given up.
+func (l *Line) Mount(ctx context.Context, d digest.Digest, from string) (bool, error) {
+	resp, err := l.mount(ctx, d, from)
+	if err != nil || resp.StatusCode == http.StatusCreated {
+		return err == nil, err
+	}
+	u := &Upload{Line: l}
+	if err := u.located(resp); err != nil {
+		return false, err
+	}
+	u.cancel(ctx)
+	return false, nil
+}
+
+// cancel gives a session up.
+func (u *Upload) cancel(ctx context.Context) {
+	if resp, err := u.Line.Once(ctx, http.MethodDelete, u.loc.String(), nil, nil); err == nil {
+		resp.Body.Close()
+	}
 }
 
 // open begins a session.
