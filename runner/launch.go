@@ -217,6 +217,9 @@ func (l *launch) makeSpec(ctx context.Context) error {
 	if l.user, err = LookupUser(l.readFile(ctx), want, l.o.GroupAdd); err != nil {
 		return err
 	}
+	if len(l.o.GroupAdd) > 0 && l.ids.unprivileged {
+		return fmt.Errorf("add group %q: who has one id may set no groups", l.o.GroupAdd[0])
+	}
 	SetUser(l.spec, l.user)
 	showShared(l.spec, l.o)
 	return nil

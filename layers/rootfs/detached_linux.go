@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"os"
 	"runtime"
 
@@ -20,10 +21,10 @@ func OwnMounts() error {
 	return os.NewSyscallError("mount", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 }
 
-// WithTree does what clones parts of a detached mount, with the mount attached for as long where the kernel wants that.
+// WithTree does what clones parts of a mount; where it is detached and the kernel wants it attached, for as long it is.
 func WithTree(tree int, do func() error) error {
-	if DetachedServes() {
-		return do()
+	if err := do(); !errors.Is(err, unix.EINVAL) || DetachedServes() {
+		return err
 	}
 	done := make(chan error)
 	go func() {

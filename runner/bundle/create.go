@@ -195,6 +195,9 @@ func (c *container) compile(s *specs.Spec) (*sandbox.Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	if u := s.Process.User; userns.Here() == userns.Single && slices.ContainsFunc(u.AdditionalGids, func(g uint32) bool { return g != u.GID }) {
+		return nil, fmt.Errorf("process.user.additionalGids %v: who has one id may set no groups", u.AdditionalGids)
+	}
 	root := s.Root.Path
 	if !filepath.IsAbs(root) {
 		root = filepath.Join(c.Bundle, root)
