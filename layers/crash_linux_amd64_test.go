@@ -145,19 +145,6 @@ func nameImage(ctx context.Context, s *Store, name string, chain ...digest.Diges
 	return s.Tag(ctx, name, descOf(ocispec.MediaTypeImageConfig, img.Config))
 }
 
-// emptyTar is a tar with one file.
-func emptyTar(name string) []byte {
-	var b bytes.Buffer
-	w := diff.NewWriter(&b, diff.PackOptions{})
-	if err := w.WriteEntry(diff.Entry{Path: name, Type: '0', Mode: 0o644, Size: 4}, strings.NewReader("text")); err != nil {
-		panic(err)
-	}
-	if _, err := w.Close(); err != nil {
-		panic(err)
-	}
-	return b.Bytes()
-}
-
 // crashStore makes a store with something old in it, on memory where there is one.
 func crashStore(t *testing.T) string {
 	t.Helper()

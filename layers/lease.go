@@ -48,6 +48,7 @@ func (s *Store) Lease(ctx context.Context, what string) (*Lease, error) {
 	})
 	if err != nil {
 		if l.lock != nil {
+			_ = os.Remove(s.path("leases", l.id)) // else collection finds it
 			l.lock.Close()
 		}
 		return nil, fmt.Errorf("make lease: %w", err)
@@ -198,15 +199,43 @@ func (s *Store) ownLease() (*Lease, error) {
 // hold claims objects for as long as this Store is open. Every operation that
 // looks an object up or makes one calls it, so callers need no lease of their own.
 func (s *Store) hold(ds ...digest.Digest) error {
-	if s.o.ReadOnly {
+	if s.o.ReadOnly || s.holdsAll() {
 		return nil
 	}
 	l, err := s.ownLease()
-	if errors.Is(err, unix.EROFS) {
-		return nil // nobody can collect there either
+	if err == nil {
+		err = l.Hold(ds...)
 	}
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return nil // nobody can collect there either
+	case s.o.Look && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)):
+		return s.holdAll()
+	}
+	return err
+}
+
+func (s *Store) holdsAll() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all != nil
+}
+
+// holdAll keeps everything until this Store is closed, without a byte to write: no collection gets the lock.
+func (s *Store) holdAll() error {
+	lock, err := lockfile.Open(s.path("lock"))
 	if err != nil {
 		return err
 	}
-	return l.Hold(ds...)
+	if err := lock.Shared(context.Background()); err != nil {
+		lock.Close()
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all != nil { // another goroutine was first
+		return lock.Close()
+	}
+	s.all = lock
+	return nil
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package layers
 
 import (
@@ -112,14 +114,6 @@ func TestCommitNothing(t *testing.T) {
 	if left, _ := os.ReadDir(s.path("tmp")); len(left) > 0 {
 		t.Fatalf("left: %v", left)
 	}
-}
-
-func testStoreOn(t *testing.T, dir string) *Store { return reopen(t, filepath.Join(dir, "s")) }
-
-// testLayerOf puts a tar as a layer of ours.
-func testLayerOf(t *testing.T, s *Store, raw []byte) digest.Digest {
-	t.Helper()
-	return testLayer(t, s, string(raw))
 }
 
 // A flipped bit in a tree is found, whether or not the tree is all that there is of its layer.

@@ -37,8 +37,11 @@ func (e *DigestError) Error() string {
 
 // Options of a store.
 type Options struct {
-	ReadOnly bool             // write nothing at all, leases included
-	Now      func() time.Time // time.Now if nil
+	ReadOnly bool // write nothing at all, leases included
+	// Look is for commands that look and are soon done: where the disk is too full for a lease, they hold up collection
+	// instead.
+	Look bool
+	Now  func() time.Time // time.Now if nil
 	// HoldFor ends the claims of this store's own lease after a while. Zero
 	// keeps them until Close, as commands want it; a server sets it.
 	HoldFor time.Duration
@@ -55,8 +58,9 @@ type Store struct {
 
 	indexes indexCache
 
-	mu    sync.Mutex // guards lease
-	lease *Lease     // of this Store; made when it is first needed
+	mu    sync.Mutex     // guards lease and all
+	lease *Lease         // of this Store; made when it is first needed
+	all   *lockfile.Lock // the store's lock, shared, where a lease could not be made
 }
 
 // DefaultRoot is where hod keeps things: $HOD_ROOT, else /var/lib/hod for root,
@@ -191,11 +195,14 @@ func (s *Store) Dir(kind string) string { return s.path(kind) }
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lease == nil {
-		return nil
+	var err error
+	if s.lease != nil {
+		err = s.lease.Close()
 	}
-	err := s.lease.Close()
-	s.lease = nil
+	if s.all != nil {
+		err = errors.Join(err, s.all.Close())
+	}
+	s.lease, s.all = nil, nil
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/diff"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -354,4 +355,25 @@ func FuzzParseName(f *testing.F) {
 			t.Fatalf("%q is not safe", n)
 		}
 	})
+}
+
+// emptyTar is a tar with one file.
+func emptyTar(name string) []byte {
+	var b bytes.Buffer
+	w := diff.NewWriter(&b, diff.PackOptions{})
+	if err := w.WriteEntry(diff.Entry{Path: name, Type: '0', Mode: 0o644, Size: 4}, strings.NewReader("text")); err != nil {
+		panic(err)
+	}
+	if _, err := w.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+func testStoreOn(t *testing.T, dir string) *Store { return reopen(t, filepath.Join(dir, "s")) }
+
+// testLayerOf puts a tar as a layer of ours.
+func testLayerOf(t *testing.T, s *Store, raw []byte) digest.Digest {
+	t.Helper()
+	return testLayer(t, s, string(raw))
 }

@@ -120,7 +120,7 @@ func printNames(c *cli.Context, verb string) error {
 	if !completed[verb].images {
 		return nil
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		list, err := s.References(c.Context)
 		for _, one := range list {
 			if n, perr := layers.ParseName(one.Name); perr == nil {

@@ -24,7 +24,7 @@ func df(c *cli.Context) error {
 	if err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		if c.Bool("verbose") {
 			return dfImages(c, s)
 		}

@@ -41,7 +41,7 @@ func export(c *cli.Context) error {
 	if err := arguments(c, 1, 1); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		cs, err := containersOf(s)
 		if err != nil {
 			return err

@@ -23,7 +23,7 @@ func fsck(c *cli.Context) error {
 	if err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		pulled := pulledImages(c, s)
 		r, err := s.Check(c.Context, layers.CheckOptions{Repair: c.Bool("repair")})
 		if err != nil {

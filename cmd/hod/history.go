@@ -35,7 +35,7 @@ func history(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		img, err := s.Resolve(c.Args().First(), p)
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ func images(c *cli.Context) error {
 	if err := arguments(c, 0, 1); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		keep, err := imageFilter(s, c.StringSlice("filter"), c.Args().First())
 		if err != nil {
 			return err

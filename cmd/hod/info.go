@@ -39,7 +39,7 @@ func info(c *cli.Context) error {
 	if err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		m, err := describe(c, s)
 		if err != nil {
 			return err

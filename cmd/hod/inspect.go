@@ -34,7 +34,7 @@ func inspect(c *cli.Context) error {
 	if kind := c.String("type"); kind != "" && kind != "container" && kind != "image" {
 		return withHint(fmt.Errorf("type %q is unknown", kind), "there are container and image")
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		found, failed := []any{}, error(nil)
 		for _, name := range c.Args().Slice() {
 			v, err := inspectOne(c, s, name)

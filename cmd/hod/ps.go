@@ -46,7 +46,7 @@ func ps(c *cli.Context) error {
 	_, byStatus := filters["status"]
 	_, byExit := filters["exited"]
 	all := c.Bool("all") || last >= 0 || byStatus || byExit
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		cs, err := containersOf(s)
 		if err != nil {
 			return err

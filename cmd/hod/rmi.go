@@ -31,7 +31,7 @@ func rmi(c *cli.Context) error {
 	if err := arguments(c, 1, -1); err != nil {
 		return err
 	}
-	err := withStore(c, func(s *layers.Store) error {
+	err := lookAtStore(c, func(s *layers.Store) error {
 		var failed error
 		for _, name := range c.Args().Slice() {
 			err := removeImage(c.Context, c.App.Writer, s, name, c.Bool("force"))

@@ -51,7 +51,7 @@ func save(c *cli.Context) error {
 		}
 		return to.Close()
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		switch format, out := c.String("format"), c.String("output"); {
 		case format == "oci-dir" && out != "":
 			to, err := archive.NewFolder(out)

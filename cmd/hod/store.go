@@ -15,6 +15,11 @@ func openStore(c *cli.Context) (*layers.Store, error) {
 	return layers.Open(storeRoot(c), layers.Options{})
 }
 
+// lookAtStore is withStore for verbs that look and are soon done: they work on a full disk.
+func lookAtStore(c *cli.Context, fn func(*layers.Store) error) error {
+	return withOptions(c, layers.Options{Look: true}, fn)
+}
+
 func storeRoot(c *cli.Context) string {
 	if root := c.String("root"); root != "" {
 		return root
@@ -23,11 +28,15 @@ func storeRoot(c *cli.Context) string {
 }
 
 // withStore calls fn with the store and closes it behind fn.
-func withStore(c *cli.Context, fn func(*layers.Store) error) (err error) {
+func withStore(c *cli.Context, fn func(*layers.Store) error) error {
+	return withOptions(c, layers.Options{}, fn)
+}
+
+func withOptions(c *cli.Context, o layers.Options, fn func(*layers.Store) error) (err error) {
 	if err := enterForStore(c); err != nil {
 		return err
 	}
-	s, err := openStore(c)
+	s, err := layers.Open(storeRoot(c), o)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func why(c *cli.Context) error {
 	if err := arguments(c, 1, 1); err != nil {
 		return err
 	}
-	return withStore(c, func(s *layers.Store) error {
+	return lookAtStore(c, func(s *layers.Store) error {
 		lines, err := s.Why(c.Context, c.Args().First())
 		if err != nil {
 			return err
