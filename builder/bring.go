@@ -68,7 +68,7 @@ func (b *build) onlyPushed() bool {
 		if out.Type == "cacheonly" {
 			continue
 		}
-		if pushed = out.Push; !pushed || out.Form.Force {
+		if pushed = out.Push; !pushed || out.Load || out.Form.Force {
 			return false
 		}
 	}

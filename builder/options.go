@@ -87,6 +87,8 @@ type Output struct {
 	Split *bool
 	// Push also pushes the image to its names' registries; ByDigest without a tag.
 	Push, ByDigest bool
+	// Load brings all layers into the store, those too that a push needs no byte of.
+	Load bool
 	// Canonical also names the image name@digest.
 	Canonical bool
 	// Names are the output's own, beside the build's tags.

@@ -58,8 +58,9 @@ func pushOrLoad(c *cli.Context, o *builder.Options) {
 		o.Outputs = append(o.Outputs, builder.Output{Type: "image"})
 	}
 	for i := range o.Outputs {
-		if c.Bool("push") && isStore(o.Outputs[i]) {
-			o.Outputs[i].Push = true
+		if isStore(o.Outputs[i]) {
+			o.Outputs[i].Push = o.Outputs[i].Push || c.Bool("push")
+			o.Outputs[i].Load = o.Outputs[i].Load || c.Bool("load")
 		}
 	}
 }
@@ -210,6 +211,7 @@ func (r *outputReader) flag(key, value string) error {
 		if !on && key == "store" {
 			return fmt.Errorf("store=false is not supported: the store keeps what was built")
 		}
+		r.Load = r.Load || on && key == "unpack"
 	default:
 		return fmt.Errorf("attribute %q is not known", key)
 	}
@@ -227,7 +229,7 @@ func (r *outputReader) finish() error {
 		r.Type, r.Push = "image", true
 	case "docker":
 		if r.Dest == "" {
-			r.Type = "image" // what docker would load, the store keeps
+			r.Type, r.Load = "image", true // what docker would load, the store keeps
 		}
 	}
 	if r.tar != "" {
