@@ -274,6 +274,7 @@ func (b *build) addFiles(ctx context.Context, k *keys, s *plan.Step, op plan.Cop
 	if err != nil {
 		return err
 	}
+	k.inputs = slices.Grow(k.inputs, len(list))
 	for _, in := range list {
 		k.inputs = append(k.inputs, cache.Input{Name: in.Name, Digest: in.Digest})
 	}

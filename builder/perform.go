@@ -203,6 +203,7 @@ func (b *build) pack(ctx context.Context, l *ops.Layer) (layers.LayerInfo, error
 	defer w.Close()
 	started := time.Now()
 	pack := diff.NewWriter(w, diff.PackOptions{Timestamps: diff.Source})
+	pack.Expect(len(l.Changes))
 	if err := l.Write(ctx, ops.Packer{Writer: pack}); err != nil {
 		return layers.LayerInfo{}, err
 	}

@@ -63,28 +63,34 @@ func (c *canvas) Open(p string) (io.ReadCloser, error) {
 	return c.base.Open(p)
 }
 
-// lookup is Lstat with a missing entry as nil.
-func (c *canvas) lookup(p string) (*source.Entry, error) {
+// kind is what lies at a path: nothing, a folder, or something else.
+type kind byte
+
+const (
+	nothing kind = iota
+	aFolder
+	another
+)
+
+func (c *canvas) kind(p string) (kind, error) {
 	e, err := c.Lstat(p)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nothing, nil
+	case err != nil:
+		return nothing, err
+	case e.IsDir():
+		return aFolder, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &e, nil
+	return another, nil
 }
 
 // mkdirAll makes a folder and its missing parents; dir is resolved. Only what is made gets the mode and owner.
 func (c *canvas) mkdirAll(dir string, mode uint32, own *owner) error {
-	e, err := c.lookup(dir)
-	if err != nil {
+	switch there, err := c.kind(dir); {
+	case err != nil || there == aFolder:
 		return err
-	}
-	if e != nil {
-		if e.IsDir() {
-			return nil
-		}
+	case there == another:
 		return fmt.Errorf("make folder %q: not a folder", "/"+dir)
 	}
 	if dir != "" {
@@ -105,12 +111,12 @@ func (c *canvas) put(n *node) error {
 	if hidden, ok := strings.CutPrefix(path.Base(p), ".wh."); ok {
 		return fmt.Errorf("%q: no image can hold this name: in a layer it deletes %q", "/"+cmp.Or(n.from, p), hidden)
 	}
-	old, err := c.lookup(p)
+	old, err := c.kind(p)
 	if err != nil {
 		return err
 	}
-	if old == nil || !(old.IsDir() && n.entry.IsDir()) {
-		if old != nil && old.IsDir() {
+	if old != aFolder || !n.entry.IsDir() {
+		if old == aFolder {
 			for q := range c.nodes {
 				if len(q) > len(p) && q[:len(p)] == p && q[len(p)] == '/' {
 					delete(c.nodes, q)

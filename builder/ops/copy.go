@@ -229,14 +229,14 @@ func (p *planner) target(e source.Entry, match string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	there, err := p.canvas.lookup(to)
+	there, err := p.canvas.kind(to)
 	if err != nil {
 		return "", err
 	}
 	if e.IsDir() {
 		return to, p.canvas.mkdirAll(to, p.folderMode(), p.own)
 	}
-	if there != nil && there.IsDir() {
+	if there == aFolder {
 		to = path.Join(to, path.Base("/"+match))
 	}
 	return to, p.canvas.mkdirAll(dirOf(to), p.folderMode(), p.own)
@@ -313,11 +313,11 @@ func (w *walk) copy(ctx context.Context, st step) error {
 	if err := w.makeParents(); err != nil {
 		return err
 	}
-	old, err := w.p.canvas.lookup(st.to)
+	old, err := w.p.canvas.kind(st.to)
 	if err != nil {
 		return err
 	}
-	if old != nil && old.IsDir() {
+	if old == aFolder {
 		return fmt.Errorf("cannot replace to directory %s with file", "/"+st.to)
 	}
 	return w.put(st.e, st.to)
@@ -367,14 +367,14 @@ func (w *walk) makeParents() error {
 
 // makeFolder makes a folder like e. One that exists keeps its mode and owner, unless overwrite is set.
 func (w *walk) makeFolder(e source.Entry, to string, overwrite bool) error {
-	old, err := w.p.canvas.lookup(to)
+	old, err := w.p.canvas.kind(to)
 	if err != nil {
 		return err
 	}
-	if old != nil && !old.IsDir() {
+	if old == another {
 		return fmt.Errorf("cannot copy to non-directory: %s", "/"+to)
 	}
-	if old != nil && !overwrite {
+	if old != nothing && !overwrite {
 		return nil
 	}
 	return w.put(e, to)

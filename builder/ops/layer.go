@@ -40,8 +40,9 @@ type Writer interface {
 
 func newLayer(nodes map[string]*node) *Layer {
 	l := &Layer{Changes: make([]Change, 0, len(nodes))}
-	for _, n := range nodes {
+	for p, n := range nodes {
 		l.Changes = append(l.Changes, Change{Entry: n.entry, files: n.files, from: n.from})
+		delete(nodes, p) // there may be many, and they are not needed any more
 	}
 	slices.SortFunc(l.Changes, func(a, b Change) int { return comparePaths(a.Path, b.Path) })
 	first := map[string]string{}

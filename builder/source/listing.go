@@ -28,7 +28,7 @@ type Listing struct {
 
 	mu      sync.Mutex // guards the maps; a folder's own lock is taken without it
 	folders map[string]*listed
-	digests map[string]sum
+	digests map[string]sum // those that sums does not have
 }
 
 // listed is what was seen of one folder.
@@ -186,10 +186,11 @@ func (l *Listing) remember(e Entry, s sum, from time.Time) error {
 	if was, ok := l.digests[e.Path]; ok && was != s {
 		return fmt.Errorf("read %q: %w", "/"+e.Path, ErrChanged)
 	}
-	l.digests[e.Path] = s
-	if e.stat.Ino != 0 && e.stat.settled(from) {
+	if l.sums != nil && e.stat.Ino != 0 && e.stat.settled(from) {
 		l.sums.put(e.stat.named(e.Path), s)
+		return nil
 	}
+	l.digests[e.Path] = s
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/hodbuild/hod/builder"
@@ -17,6 +18,9 @@ import (
 // shownBuild builds and shows it.
 func shownBuild(c *cli.Context, s *layers.Store, v *progress.View, o builder.Options) (*builder.Result, error) {
 	o.Events = tellBuild(v)
+	if os.Getenv("GOGC") == "" { // the lists of large contexts are most of what a build remembers
+		debug.SetGCPercent(75)
+	}
 	res, err := builder.Build(c.Context, o)
 	if err == nil {
 		err = tellResult(s, v, res)

@@ -84,6 +84,9 @@ func NewWriter(w io.Writer, o PackOptions) *Writer {
 	return &Writer{w: w, o: o, buf: make([]byte, 16<<10)}
 }
 
+// Expect makes room for that many entries.
+func (p *Writer) Expect(n int) { p.index.Entries = slices.Grow(p.index.Entries, n) }
+
 // longest is what the buffer grows to: a file that fits is written at once.
 const longest = 256 << 10
 
@@ -216,11 +219,12 @@ func (p *Writer) Close() (*Index, error) {
 	return &p.index, nil
 }
 
-// settleIndex turns the entries of a tar into those of an index: whiteout names become whiteouts.
+// settleIndex turns the entries of a tar into those of an index, in place: whiteout names become whiteouts.
 func settleIndex(entries []Entry) ([]Entry, bool) {
 	self := true
 	have := map[string]bool{"": true}
-	var out []Entry
+	links := slices.ContainsFunc(entries, func(e Entry) bool { return e.Type == tar.TypeLink })
+	out := entries[:0]
 	opaque := map[string]bool{}
 	for _, e := range entries {
 		dir, base := split(e.Path)
@@ -235,7 +239,9 @@ func settleIndex(entries []Entry) ([]Entry, bool) {
 			out = append(out, Entry{Path: join(dir, base[4:]), Type: TypeWhiteout})
 			continue
 		}
-		have[e.Path] = true
+		if links || !e.IsRegular() {
+			have[e.Path] = true
+		}
 		if e.Type == tar.TypeLink && !have[e.Linkname] {
 			self = false
 		}
