@@ -91,7 +91,7 @@ func (s *Store) ingested(desc ocispec.Descriptor, want digest.Digest) (LayerInfo
 
 func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descriptor, r io.Reader, want digest.Digest, o IngestOptions) (LayerInfo, error) {
 	in := io.TeeReader(&contextReader{ctx, r}, blob)
-	z, _, err := compress.NewReader(in)
+	z, alg, err := compress.NewReader(in)
 	if err != nil {
 		return LayerInfo{}, err
 	}
@@ -103,6 +103,11 @@ func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descript
 	defer u.abort()
 	ahead := newReadAhead(z)
 	tar := &tarReader{r: ahead, h: digest.Canonical.Hash()}
+	w, _ := blob.(*BlobWriter)
+	asIs := w != nil && alg == compress.None && w.algorithm() == digest.Canonical
+	if asIs {
+		tar.h = nil // the blob is the tar, and hashed already
+	}
 	err = u.unpack(ctx, bufio.NewReaderSize(tar, 256<<10))
 	ahead.Close()
 	if err != nil {
@@ -110,6 +115,9 @@ func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descript
 	}
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return LayerInfo{}, err
+	}
+	if asIs {
+		tar.h = w.h
 	}
 	got := digest.NewDigest(digest.Canonical, tar.h)
 	if want != "" && got != want {
@@ -146,13 +154,15 @@ func (r *contextReader) Read(p []byte) (int, error) {
 // tarReader hashes and counts what passes.
 type tarReader struct {
 	r io.Reader
-	h hash.Hash
+	h hash.Hash // nil: it is hashed elsewhere
 	n int64
 }
 
 func (t *tarReader) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
-	t.h.Write(p[:n])
+	if t.h != nil {
+		t.h.Write(p[:n])
+	}
 	t.n += int64(n)
 	return n, err
 }
