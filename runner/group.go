@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hodbuild/hod/runner/cgroup"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -152,4 +154,30 @@ func reap(ctx context.Context, c *Container, s *State) {
 	if s.Network != nil {
 		unplug(s.Network.Link)
 	}
+}
+
+// withSwap gives the resources of a container with a memory limit, and no word of swap, as much swap as memory, as docker
+// does, where the group can be held to it.
+func withSwap(g *cgroup.Group, r Resources, to *specs.LinuxResources) *specs.LinuxResources {
+	if r.Memory > 0 && r.MemorySwap == 0 && g.CountsSwap() {
+		both, changed, memory := 2*r.Memory, *to, *to.Memory
+		memory.Swap, changed.Memory = &both, &memory
+		return &changed
+	}
+	return to
+}
+
+// makeGroup makes a control group with limits.
+func makeGroup(id, parent string, r Resources, limits *specs.LinuxResources) (*cgroup.Group, error) {
+	g, err := cgroup.Create(id, parent, limits)
+	if err != nil {
+		return nil, err
+	}
+	if all := withSwap(g, r, limits); all != limits {
+		err = g.Update(&specs.LinuxResources{Memory: all.Memory})
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.Destroy())
+	}
+	return g, nil
 }

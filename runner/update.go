@@ -39,7 +39,8 @@ func (cs *Containers) Update(ctx context.Context, ref string, u ContainerUpdate)
 		if s.Cgroup == "" {
 			return errors.New("it has no control group (without root, delegation of cgroup v2 is needed)")
 		}
-		if err := cgroup.Open(parseGroups(s.Cgroup)).Update(spec.Linux.Resources); err != nil {
+		g := cgroup.Open(parseGroups(s.Cgroup))
+		if err := g.Update(withSwap(g, c.Options.Resources, spec.Linux.Resources)); err != nil {
 			return err
 		}
 	}

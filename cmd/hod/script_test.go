@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 )
@@ -140,7 +141,7 @@ func setup(e *testscript.Env) error {
 	return errors.Join(os.Chmod(e.WorkDir, 0o755), os.Chmod(filepath.Dir(e.WorkDir), 0o755))
 }
 
-// condition knows [root], [full], [userns], [mapped], [unified], [apparmor], [scopes], [binfmt] and [tool:NAME].
+// condition knows [root], [full], [userns], [mapped], [unified], [apparmor], [scopes], [timens], [binfmt] and [tool:NAME].
 func condition(name string) (bool, error) {
 	switch {
 	case name == "root":
@@ -160,6 +161,8 @@ func condition(name string) (bool, error) {
 	case name == "scopes": // Landlock's of signals and abstract sockets, Linux 6.12
 		version, _, _ := syscall.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 		return int(version) >= 6, nil
+	case name == "timens": // entered by execve
+		return rootfs.KernelFrom(6, 2), nil
 	case name == "binfmt":
 		return registers(), nil
 	case name == "full":

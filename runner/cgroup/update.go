@@ -4,9 +4,11 @@ package cgroup
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Update writes limits to a group that has processes. The kernel takes a limit
@@ -33,6 +35,16 @@ func (g *Group) Update(res *specs.LinuxResources) error {
 		}
 	}
 	return nil
+}
+
+// CountsSwap says whether the kernel counts the swap of this group.
+func (g *Group) CountsSwap() bool {
+	for controller, file := range map[string]string{"memory": "memory.memsw.limit_in_bytes", Unified: "memory.swap.max"} {
+		if dir := g.paths[controller]; dir != "" && unix.Access(filepath.Join(dir, file), unix.W_OK) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // place is where a setting is written in this group; dir is empty if nowhere.

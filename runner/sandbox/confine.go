@@ -74,14 +74,14 @@ func (c *compiler) appArmor() error {
 	return nil
 }
 
-// timeNamespace is entered by execve, from Linux 6.1. Before, the program would
+// timeNamespace is entered by execve, from Linux 6.2. Before, the program would
 // have another one than its children, and could start no thread. Offsets of its
 // clocks must be kept; without any the namespace may be missing.
 func (c *compiler) timeNamespace() error {
 	offsets := c.spec.Linux.TimeOffsets
-	if !c.o.Time || !rootfs.KernelFrom(6, 1) {
+	if !c.o.Time || !rootfs.KernelFrom(6, 2) {
 		if len(offsets) > 0 {
-			return errors.New("clocks of its own (linux.timeOffsets) need Linux 6.1")
+			return errors.New("clocks of its own (linux.timeOffsets) need Linux 6.2")
 		}
 		return nil
 	}
