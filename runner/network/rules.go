@@ -3,24 +3,28 @@
 package network
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
 
 // rulesVersion names the table, so that a later hod with other rules makes its
 // own table instead of believing that ours are right.
-const rulesTable = "hod1"
+const rulesTable = "hod2"
 
 // rules makes the table in one transaction, unless it is there. It has
 //
 //	postrouting  what leaves the subnet for elsewhere than the bridge is masqueraded
 //	input        what comes from the bridge for the host itself is dropped, but for
 //	             answers to connections that the host began
+//	forward      what goes to the bridge from elsewhere is dropped, but for answers
 func (b *Bridge) rules() error {
 	c, err := nftables.New()
 	if err != nil {
@@ -30,10 +34,8 @@ func (b *Bridge) rules() error {
 	if err != nil {
 		return fmt.Errorf("list packet rules: %w; the kernel needs nf_tables, else use --network host or none", err)
 	}
-	for _, t := range tables {
-		if t.Name == rulesTable {
-			return nil
-		}
+	if slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == rulesTable }) {
+		return passForward(c)
 	}
 	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: rulesTable})
 	nat := c.AddChain(&nftables.Chain{
@@ -45,12 +47,60 @@ func (b *Bridge) rules() error {
 		Name: "input", Table: table, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
 	})
-	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: append(fromBridge(), answers()...)})
-	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: append(fromBridge(), &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})})
+	from := onBridge(expr.MetaKeyIIFNAME, expr.CmpOpEq)
+	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: slices.Concat(from, answers())})
+	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: slices.Concat(from, verdict(expr.VerdictDrop))})
+	forward := c.AddChain(&nftables.Chain{
+		Name: "forward", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	to := append(onBridge(expr.MetaKeyOIFNAME, expr.CmpOpEq), onBridge(expr.MetaKeyIIFNAME, expr.CmpOpNeq)...)
+	c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: slices.Concat(to, answers())})
+	c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: slices.Concat(to, verdict(expr.VerdictDrop))})
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("set packet rules: %w; the kernel needs nf_tables with NAT, else use --network host or none", err)
 	}
+	return passForward(c)
+}
+
+// passForward lets our bridge's packets through the chains of others that drop what
+// is forwarded unless they know it, as dockerd's does. What accepts a packet in one
+// table does not in the next, so ours cannot; what may come in, ours decides. The
+// rules are such as iptables-nft shows, since it may be its chain.
+func passForward(c *nftables.Conn) error {
+	chains, err := c.ListChains()
+	if err != nil {
+		return fmt.Errorf("list packet rules: %w", err)
+	}
+	for _, chain := range chains {
+		if !dropsForwarded(chain) {
+			continue
+		}
+		rules, err := c.GetRules(chain.Table, chain)
+		if err != nil {
+			return fmt.Errorf("list packet rules: %w", err)
+		}
+		if slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return bytes.Equal(r.UserData, ourComment()) }) {
+			continue
+		}
+		for _, side := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
+			exprs := slices.Concat(onBridge(side, expr.CmpOpEq), verdict(expr.VerdictAccept))
+			c.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: exprs, UserData: ourComment()})
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("pass the rules of others: %w", err)
+	}
 	return nil
+}
+
+// ourComment marks the rules that are ours in chains of others.
+func ourComment() []byte { return userdata.AppendString(nil, userdata.TypeComment, "hod") }
+
+func dropsForwarded(c *nftables.Chain) bool {
+	family := c.Table.Family == nftables.TableFamilyIPv4 || c.Table.Family == nftables.TableFamilyINet
+	return family && c.Table.Name != rulesTable && c.Type == nftables.ChainTypeFilter &&
+		c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
 }
 
 // masquerade: meta nfproto ipv4 ip saddr SUBNET oifname != BRIDGE masquerade.
@@ -69,11 +119,16 @@ func (b *Bridge) masquerade() []expr.Any {
 	}
 }
 
-func fromBridge() []expr.Any {
+// onBridge compares the interface that a packet comes from or goes to with the bridge.
+func onBridge(side expr.MetaKey, op expr.CmpOp) []expr.Any {
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(Name)},
+		&expr.Meta{Key: side, Register: 1},
+		&expr.Cmp{Op: op, Register: 1, Data: interfaceName(Name)},
 	}
+}
+
+func verdict(kind expr.VerdictKind) []expr.Any {
+	return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: kind}}
 }
 
 // answers: ct state established,related accept.
