@@ -9,17 +9,12 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// openStore opens the store that --root or HOD_ROOT names, else the user's.
-// The caller closes it.
-func openStore(c *cli.Context) (*layers.Store, error) {
-	return layers.Open(storeRoot(c), layers.Options{})
-}
-
 // lookAtStore is withStore for verbs that look and are soon done: they work on a full disk.
 func lookAtStore(c *cli.Context, fn func(*layers.Store) error) error {
 	return withOptions(c, layers.Options{Look: true}, fn)
 }
 
+// storeRoot is the store that --root or HOD_ROOT names, else the user's.
 func storeRoot(c *cli.Context) string {
 	if root := c.String("root"); root != "" {
 		return root
