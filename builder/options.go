@@ -42,7 +42,7 @@ type Options struct {
 	NoCache    bool     // look no record up
 	NoCacheFor []string // nor for these stages
 	Explain    bool     // say why steps run
-	Jobs       int      // steps at a time, 0 is one per processor
+	Jobs       int      // steps at a time, 0 is two per processor and at least 8
 	// Run is what RUN steps see.
 	Run RunOptions
 	// CacheFrom and CacheTo are caches of other builds and places for this one's. InlineCache puts that of the image's own

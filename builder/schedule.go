@@ -42,7 +42,7 @@ type future struct {
 func (b *build) run(ctx context.Context) error {
 	jobs := b.o.Jobs
 	if jobs <= 0 {
-		jobs = runtime.NumCPU()
+		jobs = max(8, 2*runtime.NumCPU()) // steps wait for networks and disks, too
 	}
 	b.slots = make(chan struct{}, jobs)
 	for _, s := range b.plan.Steps {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // job is what a verb of a peer works on.
@@ -76,9 +78,16 @@ func freshFolder(dir string) func() error {
 	}
 }
 
-// removeAll removes a store, whose folders may forbid it to others than root.
-func removeAll(dir string) error {
-	return exec.Command("rm", "-rf", dir).Run()
+// removeAll removes a store, whose folders may forbid it to others than root. What a
+// tool left running may write there for another moment.
+func removeAll(dir string) (err error) {
+	for range 5 {
+		if err = exec.Command("rm", "-rf", dir).Run(); err == nil {
+			return nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return fmt.Errorf("remove %s: %w", dir, err)
 }
 
 // unmountBelow takes away mounts that a tool left in its store.

@@ -49,7 +49,7 @@ func buildFlags() []cli.Flag {
 		plainHTTP(),
 		text("iidfile", "write the image's ID to a file"),
 		text("metadata-file", "write what was built to a JSON file"),
-		&cli.IntFlag{Name: "jobs", Usage: "steps at a time (0: one per processor)"},
+		&cli.IntFlag{Name: "jobs", Usage: "steps at a time (0: two per processor, at least 8)"},
 		text("timestamps", "source: keep the files' own times; SECONDS: another time for all"),
 		progressFlag(),
 		yes("check", "check the recipe and build nothing"),

@@ -51,7 +51,7 @@ func Make(dir string, size int64) (*Bed, error) {
 	}
 	for _, argv := range [][]string{
 		// Lazy initialisation would go on writing while we measure.
-		{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image},
+		{"mkfs.ext4", "-q", "-F", "-i", "8192", "-E", "lazy_itable_init=0,lazy_journal_init=0", image},
 		{"mount", "-o", "loop", image, disk},
 	} {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
