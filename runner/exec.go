@@ -258,7 +258,7 @@ func (c Command) group(s *specs.Spec) (*cgroup.Group, error) {
 	if len(c.UIDs) > 0 {
 		res.Devices = nil // its user namespace makes and its mounts show no other
 	}
-	g, err := makeGroup("exec-"+hex.EncodeToString(id), c.CgroupParent, c.Limits, &res)
+	g, err := limitedGroup("exec-"+hex.EncodeToString(id), c.CgroupParent, c.Limits, &res)
 	if err == nil {
 		return g, nil
 	}

@@ -167,8 +167,8 @@ func withSwap(g *cgroup.Group, r Resources, to *specs.LinuxResources) *specs.Lin
 	return to
 }
 
-// makeGroup makes a control group with limits.
-func makeGroup(id, parent string, r Resources, limits *specs.LinuxResources) (*cgroup.Group, error) {
+// limitedGroup makes a control group with limits.
+func limitedGroup(id, parent string, r Resources, limits *specs.LinuxResources) (*cgroup.Group, error) {
 	g, err := cgroup.Create(id, parent, limits)
 	if err != nil {
 		return nil, err

@@ -286,7 +286,7 @@ func (l *launch) makeGroup(context.Context) error {
 	if len(l.ids.ranges) > 0 && !l.o.limitsDevices() {
 		res.Devices = nil
 	}
-	l.group, err = makeGroup(l.c.ID, l.o.CgroupParent, l.o.Resources, &res)
+	l.group, err = limitedGroup(l.c.ID, l.o.CgroupParent, l.o.Resources, &res)
 	if err != nil && userns.Here() != userns.Root && !l.o.Resources.Asked() {
 		l.group, _ = cgroup.Create(l.c.ID, l.o.CgroupParent, nil)
 		return nil
