@@ -48,7 +48,8 @@ var fences = []struct {
 	{"github.com/google/nftables", []string{"runner/network"}},
 	{"github.com/klauspost", []string{"layers/compress", "builder/source", "cmd/conformance/corpus"}},
 	{"github.com/ulikunitz/xz", []string{"layers/compress", "builder/source", "cmd/conformance/corpus"}},
-	{"golang.org/x/crypto", []string{"registry/server"}},
+	{"golang.org/x/crypto/bcrypt", []string{"registry/server"}},
+	{"golang.org/x/crypto/ssh", []string{"builder/source"}},
 	{"github.com/rogpeppe/go-internal", []string{"cmd/conformance/corpus"}},
 }
 

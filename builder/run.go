@@ -22,9 +22,9 @@ import (
 
 // RunOptions are the flags of hod build that its RUN steps see.
 type RunOptions struct {
-	// Secrets and agents by id; an agent is the path of its socket.
+	// Secrets and agents by id.
 	Secrets map[string][]byte
-	SSH     map[string]string
+	SSH     map[string]*Agent
 	// Network is default, none or host, for steps that say nothing else; host must be allowed.
 	Network string
 	// AllowHost and AllowInsecure let recipes ask for the host's network and for full privileges.
@@ -35,6 +35,12 @@ type RunOptions struct {
 	ExtraHosts               []string // name:ip
 	CgroupParent             string
 }
+
+// Agent is an ssh agent that RUN steps and git may use.
+type Agent = source.Agent
+
+// OpenAgent gives the agent at a socket, or one that holds the private keys in files; raw is a socket of another kind.
+func OpenAgent(paths []string, raw bool) (*Agent, error) { return source.OpenAgent(paths, raw) }
 
 // networks are the networks of one build, each made when a step first needs it.
 type networks struct {
@@ -95,8 +101,7 @@ func (b *build) execute(ctx context.Context, s *plan.Step, op plan.Run, st *stat
 	run.Stdout, run.Stderr = out, out
 	o := b.o.Run
 	tools := ops.Tools{Store: b.o.Store, Runner: b.networks.r, Network: network, Times: b.times,
-		Secret: func(id string) ([]byte, bool) { v, ok := o.Secrets[id]; return v, ok },
-		SSH:    func(id string) (string, bool) { v, ok := o.SSH[id]; return v, ok }}
+		Secret: func(id string) ([]byte, bool) { v, ok := o.Secrets[id]; return v, ok }, SSH: o.SSH}
 	run.KeepFailed = b.o.OnFailure != nil
 	info, err := run.Perform(ctx, tools, below.chain, b.opsOptions())
 	out.flush()

@@ -73,9 +73,9 @@ type Tools struct {
 	Runner  *runner.Runner
 	Network *runner.Network // nil: none
 	Times   *Times          // nil: files keep the times that their trees have
-	// Secret finds a secret, SSH the socket of an agent, by id.
+	// Secret finds a secret by id; SSH has the agents.
 	Secret func(id string) ([]byte, bool)
-	SSH    func(id string) (string, bool)
+	SSH    map[string]*source.Agent
 }
 
 // ExitError is a command that ran and failed.

@@ -25,8 +25,8 @@ type GitOptions struct {
 	Tmp string
 	// Token and Header authenticate at the remote's own host: a token, or a whole Authorization value.
 	Token, Header string
-	// SSHAgent is the socket of an agent, "" for none.
-	SSHAgent string
+	// SSHAgent has the keys for repositories that are reached by ssh; nil for none.
+	SSHAgent *Agent
 	// File allows file:// remotes and paths; for tests.
 	File bool
 }
@@ -60,7 +60,13 @@ func (g *Git) Checkout(ctx context.Context, o GitOptions) (*Checkout, error) {
 		return nil, fmt.Errorf("make folder for git: %w", err)
 	}
 	r := &repository{git: git, g: g, o: o, work: filepath.Join(dir, "work"), home: filepath.Join(dir, "home")}
-	c, err := r.checkout(ctx, dir)
+	var c *Checkout
+	socket, done, err := o.SSHAgent.lead(ctx, filepath.Join(dir, "agent"))
+	if err == nil {
+		defer done()
+		r.agent = socket
+		c, err = r.checkout(ctx, dir)
+	}
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("fetch %s: %w", g.Redacted(), err)
@@ -73,6 +79,7 @@ type repository struct {
 	g          *Git
 	o          GitOptions
 	work, home string
+	agent      string // the socket of one, or ""
 }
 
 func (r *repository) checkout(ctx context.Context, dir string) (*Checkout, error) {
@@ -273,8 +280,8 @@ func (r *repository) env() []string {
 			env = append(env, k+"="+v)
 		}
 	}
-	if r.o.SSHAgent != "" {
-		env = append(env, "SSH_AUTH_SOCK="+r.o.SSHAgent)
+	if r.agent != "" {
+		env = append(env, "SSH_AUTH_SOCK="+r.agent)
 	}
 	header := r.o.Header
 	if header == "" && r.o.Token != "" {

@@ -67,7 +67,7 @@ func buildRunFlags() []cli.Flag {
 	return []cli.Flag{
 		text("hostname", "name of the machine in RUN steps (default buildkitsandbox)"),
 		list("secret", "`SECRET` is id=NAME[,src=FILE|,env=VARIABLE], for RUN --mount=type=secret"),
-		list("ssh", "`AGENT` is default, or NAME[=SOCKET], for RUN --mount=type=ssh"),
+		list("ssh", "`AGENT` is default, or ID[=SOCKET] or ID=KEYFILE[,KEYFILE], for RUN --mount=type=ssh and git"),
 		text("network", "default, none or host, for RUN steps that do not say"),
 		list("allow", "network.host or security.insecure, for recipes that ask for it"),
 		list("add-host", "add a line to /etc/hosts in RUN steps; host-gateway is the host's address"),

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hodbuild/hod/builder"
@@ -17,7 +18,7 @@ import (
 // buildRunOptions reads the flags about what RUN steps see.
 func buildRunOptions(c *cli.Context) (builder.RunOptions, error) {
 	o := builder.RunOptions{Network: c.String("network"), CgroupParent: c.String("cgroup-parent"),
-		Secrets: map[string][]byte{}, SSH: map[string]string{}}
+		Secrets: map[string][]byte{}, SSH: map[string]*builder.Agent{}}
 	for _, each := range []struct {
 		flag string
 		read func(string, *builder.RunOptions) error
@@ -94,26 +95,32 @@ func readSecret(v string, o *builder.RunOptions) error {
 }
 
 func readSSH(v string, o *builder.RunOptions) error {
-	id, socket, ok := strings.Cut(v, "=")
-	if !ok {
-		socket = os.Getenv("SSH_AUTH_SOCK")
+	id, list, given := strings.Cut(v, "=")
+	if o.SSH[id] != nil {
+		return fmt.Errorf("the id %q is given twice", id)
 	}
-	if socket == "" {
+	if list == "" {
+		list, given = os.Getenv("SSH_AUTH_SOCK"), false
+	}
+	if list == "" {
 		return fmt.Errorf("no agent runs here: SSH_AUTH_SOCK is not set")
 	}
-	st, err := os.Stat(socket)
-	if err != nil {
-		return err
+	paths, raw := []string{list}, false
+	if given {
+		paths = strings.Split(list, ",")
 	}
-	if st.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s is not the socket of an agent: keys in files are not read, load them into an agent", socket)
+	for i, word := range slices.Backward(paths) {
+		if value, ok := strings.CutPrefix(word, "raw="); ok {
+			var err error
+			if raw, err = strconv.ParseBool(value); err != nil {
+				return fmt.Errorf("raw is true or false, not %q", value)
+			}
+			paths = slices.Delete(paths, i, i+1)
+		}
 	}
-	c, err := net.Dial("unix", socket)
-	if err != nil {
-		return fmt.Errorf("nobody answers at %s: is the agent running?", socket)
-	}
-	o.SSH[id] = socket
-	return c.Close()
+	var err error
+	o.SSH[id], err = builder.OpenAgent(paths, raw)
+	return err
 }
 
 func readAllow(v string, o *builder.RunOptions) error {
