@@ -112,9 +112,13 @@ func (r *stacked) Close() error {
 
 // Compressed gives a compressed form of a layer, making it where it is not
 // there. Equal specs give equal bytes, so a form that was dropped comes back with
-// the digest that it had. The form is remembered, and not durable by itself.
+// the digest that it had. The form is remembered, and not durable by itself. On a
+// full disk a store that was opened to look only tells what it would be.
 func (s *Store) Compressed(ctx context.Context, diffID digest.Digest, c compress.Spec) (ocispec.Descriptor, error) {
 	desc, err := s.compressed(ctx, diffID, c)
+	if s.spared(err) {
+		desc, err = s.describe(ctx, diffID, c)
+	}
 	if err != nil {
 		return desc, fmt.Errorf("compress layer %s: %w", diffID, err)
 	}

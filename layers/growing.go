@@ -69,20 +69,7 @@ func (s *Store) compressInto(ctx context.Context, diffID digest.Digest, c compre
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	r, err := s.OpenTar(ctx, diffID)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	defer r.Close()
-	z, err := compress.NewWriter(out, c)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	_, err = copyContext(ctx, z, r)
-	if cerr := z.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err := s.compressTo(ctx, diffID, c, out); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	desc, err := w.Commit(ctx)
@@ -90,7 +77,28 @@ func (s *Store) compressInto(ctx context.Context, diffID digest.Digest, c compre
 		return desc, err
 	}
 	desc.MediaType = mt
-	return desc, s.addForm(diffID, formRecord{Descriptor: desc, Compressor: c.Version()})
+	if err := s.addForm(diffID, formRecord{Descriptor: desc, Compressor: c.Version()}); !s.spared(err) {
+		return desc, err
+	}
+	return desc, nil
+}
+
+// compressTo writes the compressed form of a layer.
+func (s *Store) compressTo(ctx context.Context, diffID digest.Digest, c compress.Spec, out io.Writer) error {
+	r, err := s.OpenTar(ctx, diffID)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	z, err := compress.NewWriter(out, c)
+	if err != nil {
+		return err
+	}
+	_, err = copyContext(ctx, z, r)
+	if cerr := z.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // growth tells readers of what was written.

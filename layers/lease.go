@@ -209,7 +209,7 @@ func (s *Store) hold(ds ...digest.Digest) error {
 	switch {
 	case errors.Is(err, unix.EROFS):
 		return nil // nobody can collect there either
-	case s.o.Look && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)):
+	case s.spared(err):
 		return s.holdAll()
 	}
 	return err

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,10 +26,10 @@ func (s *Store) Save(ctx context.Context, to *archive.Sink, names []string, p *o
 // SaveAs writes one image under other names, or without any, and tells what was
 // written.
 func (s *Store) SaveAs(ctx context.Context, to *archive.Sink, name string, as []archive.Name, p *ocispec.Platform) (ocispec.Descriptor, error) {
-	target, err := s.saveTarget(ctx, to, name, p)
+	target, raw, err := s.saveTarget(ctx, to, name, p)
 	if err == nil {
 		to.Add(target, as...)
-		err = s.saveDocker(ctx, to, target, as, p)
+		err = s.saveDocker(ctx, to, target, raw, as, p)
 	}
 	if err != nil {
 		return target, fmt.Errorf("save %q: %w", name, err)
@@ -49,18 +50,19 @@ func (s *Store) savedNames(name string) []archive.Name {
 	return []archive.Name{{Full: n.String(), Ref: n.Familiar()}}
 }
 
-// saveDocker lists an image for readers of Docker's archives.
-func (s *Store) saveDocker(ctx context.Context, to *archive.Sink, target ocispec.Descriptor, as []archive.Name, p *ocispec.Platform) error {
-	img, err := s.Resolve(target.Digest.String(), p)
-	if errors.Is(err, ErrNotFound) { // of other platforms only: manifest.json cannot say that
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, raw, err := s.Manifest(ctx, img, ManifestForm{})
-	if err != nil {
-		return err
+// saveDocker lists an image for readers of Docker's archives; raw is its manifest, nil where an index was saved.
+func (s *Store) saveDocker(ctx context.Context, to *archive.Sink, target ocispec.Descriptor, raw []byte, as []archive.Name, p *ocispec.Platform) error {
+	if raw == nil {
+		img, err := s.Resolve(target.Digest.String(), p)
+		if errors.Is(err, ErrNotFound) { // of other platforms only: manifest.json cannot say that
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, raw, err = s.Manifest(ctx, img, ManifestForm{}); err != nil {
+			return err
+		}
 	}
 	m, err := ParseManifest("", raw)
 	if err != nil {
@@ -80,24 +82,24 @@ func (s *Store) saveDocker(ctx context.Context, to *archive.Sink, target ocispec
 	return nil
 }
 
-// saveTarget puts what a name means and gives what to list for it.
-func (s *Store) saveTarget(ctx context.Context, to *archive.Sink, name string, p *ocispec.Platform) (ocispec.Descriptor, error) {
+// saveTarget puts what a name means and gives what to list for it, with the manifest unless that is an index.
+func (s *Store) saveTarget(ctx context.Context, to *archive.Sink, name string, p *ocispec.Platform) (ocispec.Descriptor, []byte, error) {
 	if target, err := s.ResolveDescriptor(name); err == nil && p == nil {
 		if raw, err := s.ReadManifest(target.Digest); err == nil {
 			if m, err := ParseManifest("", raw); err == nil && m.IsIndex() {
-				return target, s.saveIndex(ctx, to, target, raw, m, 0)
+				return target, nil, s.saveIndex(ctx, to, target, raw, m, 0)
 			}
 		}
 	}
 	img, err := s.Resolve(name, p)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return ocispec.Descriptor{}, nil, err
 	}
 	desc, raw, err := s.Manifest(ctx, img, ManifestForm{})
 	if err != nil {
-		return desc, err
+		return desc, nil, err
 	}
-	return desc, s.saveManifest(ctx, to, desc, raw)
+	return desc, raw, s.saveManifest(ctx, to, desc, raw)
 }
 
 func (s *Store) saveIndex(ctx context.Context, to *archive.Sink, desc ocispec.Descriptor, raw []byte, m *Manifest, depth int) error {
@@ -125,7 +127,7 @@ func (s *Store) saveIndex(ctx context.Context, to *archive.Sink, desc ocispec.De
 			return err
 		}
 	}
-	return s.saveBlob(to, desc)
+	return to.Put(desc, bytes.NewReader(raw))
 }
 
 // saveManifest puts a manifest behind its blobs.
@@ -138,21 +140,21 @@ func (s *Store) saveManifest(ctx context.Context, to *archive.Sink, desc ocispec
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.saveBlob(to, d); err != nil {
+		if err := s.saveBlob(ctx, to, d); err != nil {
 			return err
 		}
 	}
-	return s.saveBlob(to, desc)
+	return to.Put(desc, bytes.NewReader(raw))
 }
 
-func (s *Store) saveBlob(to *archive.Sink, desc ocispec.Descriptor) error {
+func (s *Store) saveBlob(ctx context.Context, to *archive.Sink, desc ocispec.Descriptor) error {
 	if to.Has(desc.Digest) {
 		return nil
 	}
-	b, err := s.OpenBlob(desc.Digest)
+	r, err := s.openSaved(ctx, desc.Digest)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	return to.Put(desc, b.Verified())
+	defer r.Close()
+	return to.Put(desc, r)
 }

@@ -39,7 +39,7 @@ func (e *DigestError) Error() string {
 type Options struct {
 	ReadOnly bool // write nothing at all, leases included
 	// Look is for commands that look and are soon done: where the disk is too full for a lease, they hold up collection
-	// instead.
+	// instead, and what they make for others to find (a compressed form, a manifest) they make for themselves alone.
 	Look bool
 	Now  func() time.Time // time.Now if nil
 	// HoldFor ends the claims of this store's own lease after a while. Zero
@@ -58,9 +58,10 @@ type Store struct {
 
 	indexes indexCache
 
-	mu    sync.Mutex     // guards lease and all
-	lease *Lease         // of this Store; made when it is first needed
-	all   *lockfile.Lock // the store's lock, shared, where a lease could not be made
+	mu     sync.Mutex     // guards what follows
+	lease  *Lease         // of this Store; made when it is first needed
+	all    *lockfile.Lock // the store's lock, shared, where a lease could not be made
+	unkept []unkept       // what a full disk could not take
 }
 
 // DefaultRoot is where hod keeps things: $HOD_ROOT, else /var/lib/hod for root,

@@ -108,7 +108,7 @@ func pushCommand() *cli.Command {
 			if err := arguments(c, 1, 1); err != nil {
 				return err
 			}
-			return withStore(c, func(s *layers.Store) error { return push(c, s) })
+			return lookAtStore(c, func(s *layers.Store) error { return push(c, s) })
 		},
 	}
 }

@@ -53,7 +53,7 @@ type Upload struct {
 	Sure    bool               // the first of them has it: it is linked without asking more
 	Slots   chan struct{}      // if set: bounds the uploads that go on together
 	Event   func(Step)
-	// OpenJournal, if set, is called for a blob that is worth it. When it fails the
+	// OpenJournal, if set, is called for a blob that is worth it. When it, or writing to it, fails, the
 	// upload goes on without.
 	OpenJournal func() (Journal, error)
 
@@ -295,8 +295,8 @@ func (u *Upload) located(resp *http.Response) error {
 	if u.loc, err = u.Line.sameOrigin(loc.String()); err != nil {
 		return err
 	}
-	if u.journal != nil {
-		return u.journal.SetLocation(u.loc.String())
+	if u.journal != nil && u.journal.SetLocation(u.loc.String()) != nil { // a full disk, perhaps
+		u.journal = nil
 	}
 	return nil
 }
