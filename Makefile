@@ -14,8 +14,9 @@ build:
 tools:
 	@sh .ci/tools
 
+TESTFLAGS = -timeout 30m
 test: tools
-	$(GO) test -tags $(TAGS) -timeout 30m ./...
+	$(GO) test -tags $(TAGS) $(TESTFLAGS) ./...
 
 test-full: tools
 	HOD_TEST_FULL=1 $(GO) test -tags $(TAGS) -count=1 -timeout 60m ./...

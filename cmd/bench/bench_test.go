@@ -83,7 +83,7 @@ exec REAL $(echo "$@" | sed "s,$c\$,OTHER,")
 
 // TestPicturesAreXML: names and notes from tools are text in them.
 func TestPicturesAreXML(t *testing.T) {
-	c := chart.Chart{Title: `a <"b"> & c`, Note: "n&", Line: 1, Groups: []chart.Group{{Title: "<g>", Bars: []chart.Bar{{Name: "x&y", Value: 2, Text: "<2>"}, {Name: "o", Value: 0, Ours: true}}}}}
+	c := chart.Chart{Title: `a <"b"> & c`, Notes: []string{"n&"}, Line: 1, Groups: []chart.Group{{Title: "<g>", Bars: []chart.Bar{{Name: "x&y", Value: 2, Text: "<2>"}, {Name: "o", Value: 0, Ours: true}}}}}
 	flame := chart.Flame("a<b", "s", []chart.Stack{{Frames: []string{"main.main", "a.(*B[go.shape<]).c"}, Weight: 3}})
 	for _, svg := range []string{c.SVG(), flame} {
 		for d := xml.NewDecoder(strings.NewReader(svg)); ; {

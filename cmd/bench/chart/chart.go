@@ -26,27 +26,29 @@ type Group struct {
 
 // Chart is groups on one scale.
 type Chart struct {
-	Title, Note string
-	Groups      []Group
-	Line        float64 // a value that is marked through all groups; 0: none
+	Title  string
+	Notes  []string // lines below the groups
+	Groups []Group
+	Line   float64 // a value that is marked through all groups; 0: none
 }
 
 // Measures of the drawing, in its own pixels.
 const (
-	width   = 760
-	left    = 172 // where bars begin
-	right   = 90  // kept for the value behind the longest bar
-	rowHigh = 20
-	barHigh = 13
-	heading = 30
+	width    = 760
+	left     = 172 // where bars begin
+	right    = 90  // kept for the value behind the longest bar
+	rowHigh  = 20
+	barHigh  = 13
+	heading  = 30
+	noteHigh = 18
 )
 
 const style = `<style>
 .t{font:600 15px system-ui,sans-serif;fill:#1f2328}.g{font:600 12px system-ui,sans-serif;fill:#1f2328}
 .n{font:12px system-ui,sans-serif;fill:#59636e}.v{font:12px ui-monospace,monospace;fill:#59636e}
 .o{font-weight:600;fill:#1f2328}.b{fill:#afb8c1}.us{fill:#c2410c}.f{fill:none;stroke:#8b949e;stroke-dasharray:3 2}
-.x{stroke:#d1d9e0}.l{stroke:#8b949e;stroke-dasharray:4 3}
-@media (prefers-color-scheme:dark){.t,.g,.o{fill:#e6edf3}.n,.v{fill:#9198a1}.b{fill:#4b535d}.us{fill:#fb923c}.x{stroke:#3d444d}}
+.v{paint-order:stroke;stroke:#fff;stroke-width:4px}.x{stroke:#d1d9e0}.l{stroke:#8b949e;stroke-dasharray:4 3}
+@media (prefers-color-scheme:dark){.t,.g{fill:#e6edf3}.n,.v{fill:#9198a1}.v{stroke:#0d1117}.o{fill:#e6edf3}.b{fill:#4b535d}.us{fill:#fb923c}.x{stroke:#3d444d}}
 </style>
 `
 
@@ -57,12 +59,13 @@ func (c Chart) SVG() string {
 	for _, g := range c.Groups {
 		high += heading + rowHigh*len(g.Bars)
 	}
-	if c.Note != "" {
-		high += 24
-	}
+	high += noteHigh*len(c.Notes) + 4
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-10 0 %d %d\" role=\"img\" aria-label=%q>\n%s", width+20, high, html.EscapeString(c.describe()), style)
 	fmt.Fprintf(&b, "<text class=\"t\" x=\"0\" y=\"20\">%s</text>\n", html.EscapeString(c.Title))
 	y, scale := 34, c.scale()
+	if c.Line > 0 { // below the words, which are drawn later
+		fmt.Fprintf(&b, "<path class=\"l\" d=\"M%.1f %dV%d\"/>\n", left+c.Line*scale, y, high-noteHigh*len(c.Notes)-6)
+	}
 	for _, g := range c.Groups {
 		fmt.Fprintf(&b, "<text class=\"g\" x=\"0\" y=\"%d\">%s</text>\n", y+18, html.EscapeString(g.Title))
 		y += heading - 4
@@ -73,12 +76,9 @@ func (c Chart) SVG() string {
 		}
 		y += 4
 	}
-	if c.Line > 0 {
-		x := left + c.Line*scale
-		fmt.Fprintf(&b, "<path class=\"l\" d=\"M%.1f 34V%d\"/>\n", x, y)
-	}
-	if c.Note != "" {
-		fmt.Fprintf(&b, "<text class=\"n\" x=\"0\" y=\"%d\">%s</text>\n", y+18, html.EscapeString(c.Note))
+	for _, note := range c.Notes {
+		y += noteHigh
+		fmt.Fprintf(&b, "<text class=\"n\" x=\"0\" y=\"%d\">%s</text>\n", y, html.EscapeString(note))
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
