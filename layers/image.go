@@ -5,12 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"time"
 
-	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -184,13 +181,7 @@ func (s *Store) PutIndex(ctx context.Context, raw []byte) (ocispec.Descriptor, e
 func (s *Store) RemoveImage(ctx context.Context, id digest.Digest) error {
 	err := validDigest(id)
 	if err == nil {
-		err = os.Remove(s.imagePath(id))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = ErrNotFound
-	}
-	if err == nil {
-		err = lockfile.SyncDir(s.path("images/ids"))
+		err = removeRecord(s.imagePath(id))
 	}
 	if err != nil {
 		return fmt.Errorf("remove image %s: %w", id, err)

@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"time"
 
-	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -65,13 +63,7 @@ func plain(d ocispec.Descriptor) ocispec.Descriptor {
 func (s *Store) Untag(ctx context.Context, name string) error {
 	n, err := ParseName(name)
 	if err == nil {
-		err = os.Remove(s.refPath(n))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = ErrNotFound
-	}
-	if err == nil {
-		err = lockfile.SyncDir(s.path("images/refs"))
+		err = removeRecord(s.refPath(n))
 	}
 	if err != nil {
 		return fmt.Errorf("untag %q: %w", name, err)

@@ -55,13 +55,7 @@ func (s *Store) linkBlob(repo string, d digest.Digest) error {
 func (s *Store) UnlinkBlob(repo string, d digest.Digest) error {
 	err := validDigest(d)
 	if err == nil {
-		err = os.Remove(filepath.Join(s.repoDir(repo), linkName(d)))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = ErrNotFound
-	}
-	if err == nil {
-		err = lockfile.SyncDir(s.repoDir(repo))
+		err = removeRecord(filepath.Join(s.repoDir(repo), linkName(d)))
 	}
 	if err != nil {
 		return fmt.Errorf("unlink blob %s from %q: %w", d, repo, err)

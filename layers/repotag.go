@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -156,14 +155,7 @@ func (s *Store) repoFile(repo, name string) (ocispec.Descriptor, error) {
 }
 
 func (s *Store) removeRepoFile(repo, name string) error {
-	err := os.Remove(filepath.Join(s.repoDir(repo), name))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = ErrNotFound
-	}
-	if err == nil {
-		err = lockfile.SyncDir(s.repoDir(repo))
-	}
-	if err != nil {
+	if err := removeRecord(filepath.Join(s.repoDir(repo), name)); err != nil {
 		return fmt.Errorf("remove %s of %q: %w", name, repo, err)
 	}
 	return nil

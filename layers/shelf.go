@@ -163,6 +163,18 @@ func (s *Store) writeLayerFile(diffID digest.Digest, name string, data []byte) e
 	return err
 }
 
+// removeRecord removes one small file, durably; ErrNotFound when there is none.
+func removeRecord(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return lockfile.SyncDir(filepath.Dir(path))
+}
+
 // maxRecord bounds every small file that is read whole.
 const maxRecord = 32 << 20
 
