@@ -5,47 +5,84 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/hodbuild/hod/registry/auth"
 	"github.com/hodbuild/hod/registry/transfer"
 )
 
-// Login asks the registry whether the credential is right, then saves it where
-// Docker does: in the helper that config.json names, else in config.json.
-func (c *Client) Login(ctx context.Context, host, user, password string) error {
-	if err := c.checkLogin(ctx, host, user, password); err != nil {
-		return fmt.Errorf("log in to %s: %w", host, err)
-	}
-	_, err := c.auth.Save(ctx, host, auth.Credential{User: user, Password: password})
-	return err
+// Kept is what became of a login.
+type Kept struct {
+	Where   string // the credential is now, in words
+	Unasked bool   // the registry lets in whoever comes: nobody looked at the password
 }
 
-// checkLogin makes one request with the credential.
-func (c *Client) checkLogin(ctx context.Context, host, user, password string) error {
+// Login asks the registry whether the credential is right, then saves it where
+// Docker does: in the helper that config.json names, else in config.json. What is
+// logged in to is a registry, or a folder of its repositories ("host/team").
+func (c *Client) Login(ctx context.Context, at, user, password string) (Kept, error) {
+	cred := auth.Credential{User: user, Password: password}
+	asked, err := c.checkLogin(ctx, at, cred)
+	if err != nil {
+		return Kept{}, fmt.Errorf("log in to %s: %w", at, err)
+	}
+	where, err := c.auth.Save(ctx, at, cred)
+	return Kept{where, !asked}, err
+}
+
+// LoggedIn gives the user whose credential is kept for a registry and still right;
+// empty if there is none.
+func (c *Client) LoggedIn(ctx context.Context, at string) (user string, err error) {
+	host, folder, _ := strings.Cut(at, "/")
+	cred, err := c.auth.Lookup(ctx, host, folder)
+	if err != nil || cred.User == "" {
+		return "", err
+	}
+	if _, err := c.checkLogin(ctx, host, cred); errors.Is(err, errWrongLogin) {
+		return "", nil
+	} else if err != nil {
+		return "", fmt.Errorf("log in to %s: %w", at, err)
+	}
+	return cred.User, nil
+}
+
+var errWrongLogin = errors.New("the user name or the password is wrong")
+
+// checkLogin makes one request with the credential, and tells whether the registry
+// wanted one.
+func (c *Client) checkLogin(ctx context.Context, at string, cred auth.Credential) (asked bool, err error) {
+	host, _, _ := strings.Cut(at, "/")
 	c.mu.Lock()
 	ends, err := c.endpoints(host)
 	c.mu.Unlock()
 	if err != nil {
-		return err
+		return false, err
 	}
-	at := ends[len(ends)-1]
+	end := ends[len(ends)-1]
 	var opts []name.Option
-	if at.scheme == "http" {
+	if end.scheme == "http" {
 		opts = append(opts, name.Insecure)
 	}
-	reg, err := name.NewRegistry(at.host, opts...)
+	reg, err := name.NewRegistry(end.host, opts...)
 	if err != nil {
-		return err
+		return false, err
 	}
-	basic := &authn.Basic{Username: user, Password: password}
-	t, err := transport.NewWithContext(ctx, reg, basic, at.rt, nil)
+	challenge, err := transport.Ping(ctx, reg, end.rt)
 	if err != nil {
-		return dialError(host, err)
+		return false, dialError(host, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.scheme+"://"+reg.RegistryStr()+"/v2/", nil)
+	t, err := transport.NewWithContext(ctx, reg, cred.Authenticator(), end.rt, nil)
+	if err != nil {
+		return false, dialError(host, err)
+	}
+	return challenge.Scheme != "", knock(ctx, t, host, end.scheme+"://"+reg.RegistryStr()+"/v2/")
+}
+
+// knock asks for a registry's base with a credential.
+func knock(ctx context.Context, t http.RoundTripper, host, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
@@ -55,7 +92,7 @@ func (c *Client) checkLogin(ctx context.Context, host, user, password string) er
 	}
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
 		resp.Body.Close()
-		return errors.New("the user name or the password is wrong")
+		return errWrongLogin
 	}
 	if resp.StatusCode != http.StatusOK {
 		return transfer.Refusal(http.MethodGet, resp)
@@ -63,7 +100,8 @@ func (c *Client) checkLogin(ctx context.Context, host, user, password string) er
 	return resp.Body.Close()
 }
 
-// Logout forgets the credential of a registry, and tells whether there was one.
-func (c *Client) Logout(ctx context.Context, host string) (bool, error) {
-	return c.auth.Erase(ctx, host)
+// Logout forgets the credential of a registry, or of a folder of its repositories,
+// and tells whether there was one.
+func (c *Client) Logout(ctx context.Context, at string) (bool, error) {
+	return c.auth.Erase(ctx, at)
 }

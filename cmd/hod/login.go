@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/registry"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,7 @@ func loginCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "login",
 		Usage:     "Save a credential for a registry",
-		ArgsUsage: "[REGISTRY]",
+		ArgsUsage: "[REGISTRY[/FOLDER]]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "username", Aliases: []string{"u"}, Usage: "user name"},
 			&cli.StringFlag{Name: "password", Aliases: []string{"p"}, Usage: "password (others may see it: prefer --password-stdin)"},
@@ -30,49 +31,89 @@ func loginCommand() *cli.Command {
 			if err := arguments(c, 0, 1); err != nil {
 				return err
 			}
-			user, password, err := credential(c)
-			if err != nil {
-				return err
-			}
-			if err := newClient(c).Login(c.Context, registryOf(c), user, password); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(c.App.Writer, "Login Succeeded")
-			return err
+			return login(c, newClient(c), registryOf(c))
 		},
 	}
 }
 
+// login logs in to a registry, with what is kept for it already if nothing is given
+// and that is right.
+func login(c *cli.Context, client *registry.Client, at string) error {
+	if !c.IsSet("username") && !c.IsSet("password") && !c.Bool("password-stdin") {
+		if user, err := client.LoggedIn(c.Context, at); err != nil || user != "" {
+			return welcome(c, err, fmt.Sprintf("as %s, with the password that is kept", user))
+		}
+	}
+	user, password, err := credential(c)
+	if err != nil {
+		return err
+	}
+	kept, err := client.Login(c.Context, at, user, password)
+	note := "the password is in " + kept.Where + ", not encrypted"
+	if strings.HasPrefix(kept.Where, "credential helper") {
+		note = "the password is kept by " + kept.Where
+	}
+	if kept.Unasked {
+		note += "\nnobody looked at it: " + at + " lets in whoever comes, without a login"
+	}
+	return welcome(c, err, note)
+}
+
+// welcome says that a login worked, and on standard error what else is to know.
+func welcome(c *cli.Context, err error, note string) error {
+	if err != nil {
+		return err
+	}
+	if _, err = fmt.Fprintln(c.App.Writer, "Login Succeeded"); err == nil {
+		_, err = fmt.Fprintln(c.App.ErrWriter, note)
+	}
+	return err
+}
+
+// registryOf is the registry, or the folder of its repositories, that is logged in
+// to. Of an address only the host counts.
 func registryOf(c *cli.Context) string {
-	host := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(c.Args().First(), "https://"), "http://"), "/")
-	if host == "" || host == "index.docker.io" {
+	at := c.Args().First()
+	for _, scheme := range []string{"https://", "http://"} {
+		if rest, ok := strings.CutPrefix(at, scheme); ok {
+			at, _, _ = strings.Cut(rest, "/")
+		}
+	}
+	at = strings.TrimSuffix(strings.TrimSuffix(strings.TrimRight(at, "/"), "/v1"), "/v2")
+	if at == "" || at == "index.docker.io" {
 		return layers.DefaultRegistry
 	}
-	return host
+	return at
 }
 
 // credential takes user and password from flags, standard input or the terminal.
 func credential(c *cli.Context) (user, password string, err error) {
-	user = c.String("username")
+	user, password = c.String("username"), c.String("password")
 	if c.Bool("password-stdin") {
 		if user == "" {
 			return "", "", withHint(errors.New("login: --password-stdin without a user name"), "add -u USER")
 		}
 		raw, err := io.ReadAll(io.LimitReader(c.App.Reader, maxPassword))
-		return user, strings.TrimRight(string(raw), "\r\n"), err
-	}
-	if user == "" {
-		if user, err = ask(c, "Username: ", true); err != nil {
-			return "", "", err
+		if err != nil {
+			return "", "", fmt.Errorf("read the password: %w", err)
+		}
+		password = strings.TrimRight(string(raw), "\r\n")
+	} else {
+		if user == "" {
+			user, err = ask(c, "Username: ", true)
+		}
+		if password == "" && err == nil {
+			password, err = ask(c, "Password: ", false)
 		}
 	}
-	if password = c.String("password"); password == "" {
-		password, err = ask(c, "Password: ", false)
+	if err == nil && (user == "" || password == "") {
+		err = errors.New("login: the user name or the password is empty")
 	}
 	return user, password, err
 }
 
-// ask reads a line from the terminal, without showing it where echo is false.
+// ask reads a line from the terminal, without showing it where echo is false. Ctrl-C
+// ends it; who reads the terminal then ends with the process.
 func ask(c *cli.Context, prompt string, echo bool) (string, error) {
 	fd := int(os.Stdin.Fd())
 	old, err := unix.IoctlGetTermios(fd, readTermios)
@@ -91,7 +132,21 @@ func ask(c *cli.Context, prompt string, echo bool) (string, error) {
 			fmt.Fprintln(c.App.ErrWriter)
 		}()
 	}
-	return readLine(os.Stdin)
+	type answer struct {
+		line string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		line, err := readLine(os.Stdin)
+		got <- answer{line, err}
+	}()
+	select {
+	case a := <-got:
+		return a.line, a.err
+	case <-c.Context.Done():
+		return "", c.Context.Err()
+	}
 }
 
 // readLine reads to the end of the line and not a byte further.
@@ -114,7 +169,7 @@ func logoutCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "logout",
 		Usage:     "Forget the credential of a registry",
-		ArgsUsage: "[REGISTRY]",
+		ArgsUsage: "[REGISTRY[/FOLDER]]",
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 0, 1); err != nil {
 				return err

@@ -184,3 +184,33 @@ func TestCompletion(t *testing.T) {
 		})
 	}
 }
+
+// TestLoginAsks logs in on a terminal: the user's name is shown and the password is
+// not, and ctrl-C ends each question and gives the terminal back.
+func TestLoginAsks(t *testing.T) {
+	s := newScreen(t, "100", "20", "HOME=$PWD")
+	users := "alice:$2a$04$Td62LyvIyBI3gRyH.opT9e1RzVSvrRKZmB2ZAGZvaABZPCq8IeEtK\n" // secret
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.socket), "users"), []byte(users), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.types("hod serve -q --addr 127.0.0.1:0 --htpasswd users 2>said & until grep -q on said; do sleep 0.1; done; at=$(sed 's/.* on //' said); clear", "Enter")
+	s.await(`^ready> *\n`)
+	for _, question := range []string{"hod login $at", "hod login -u alice $at"} {
+		s.types("clear; "+question, "Enter")
+		s.await(`^(Username|Password): *\n`)
+		s.types("C-c")
+		s.await(`hod: interrupted\nready>`)
+		s.types("clear; stty -a | grep -wo echo", "Enter")
+		s.await(`^echo\nready>`)
+	}
+	s.types("clear; hod login $at", "Enter")
+	s.await(`^Username:`)
+	s.types("alice", "Enter")
+	s.await(`Username: alice\nPassword:`)
+	s.types("secret", "Enter")
+	if text := s.await(`Login Succeeded\n(.*\n)+ready>`); strings.Contains(text, "secret") {
+		t.Errorf("the password is shown:\n%s", text)
+	}
+	s.types("clear; kill %1; wait; echo ended", "Enter")
+	s.await(`(?m)^ended`)
+}

@@ -146,6 +146,14 @@ func serverKey(registry string) string {
 	return registry
 }
 
+// fileKey is the key of a folder of repositories in auths.
+func fileKey(registry, folder string) string {
+	if folder == "" {
+		return serverKey(registry)
+	}
+	return registry + "/" + folder
+}
+
 // keyRegistry splits a key of auths ("host/team", "https://host/v1/") into its
 // registry and the folder of repositories that it is for.
 func keyRegistry(key string) (registry, folder string) {

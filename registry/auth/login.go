@@ -12,12 +12,16 @@ import (
 	"github.com/hodbuild/hod/layers/lockfile"
 )
 
-// Save keeps a registry's credential: with the helper that the login file names
-// for it, else in the file itself. It gives back where, in words.
-func (f Files) Save(ctx context.Context, registry string, c Credential) (where string, err error) {
-	registry = canonical(registry)
+// Save keeps the credential of a registry, or of a folder of its repositories
+// ("host/team"): with the helper that the login file names for the registry, else
+// in the file itself. It gives back where, in words.
+func (f Files) Save(ctx context.Context, key string, c Credential) (where string, err error) {
+	registry, folder := keyRegistry(key)
 	err = f.change(ctx, f.Login, func(file *file) error {
 		if helper := file.helperOf(registry); helper != "" {
+			if folder != "" {
+				return fmt.Errorf("credential helper %s keeps one credential for all of a registry", helper)
+			}
 			where = "credential helper " + helper
 			return keep(ctx, helper, serverKey(registry), c)
 		}
@@ -25,24 +29,24 @@ func (f Files) Save(ctx context.Context, registry string, c Credential) (where s
 		if err != nil {
 			return err
 		}
-		file.drop(registry)
+		file.drop(registry, folder)
 		if file.raw == nil {
 			file.raw = map[string]json.RawMessage{}
 		}
-		file.raw[serverKey(registry)] = raw
+		file.raw[fileKey(registry, folder)] = raw
 		where = file.path
 		return file.write()
 	})
 	if err != nil {
-		return "", fmt.Errorf("keep the credentials of %s: %w", registry, err)
+		return "", fmt.Errorf("keep the credentials of %s: %w", key, err)
 	}
 	return where, nil
 }
 
-// Erase forgets a registry's credential wherever it lies, and tells whether
-// there was one. Entries for folders of repositories stay.
-func (f Files) Erase(ctx context.Context, registry string) (bool, error) {
-	registry = canonical(registry)
+// Erase forgets the credential of a registry, or of a folder of its repositories,
+// wherever it lies, and tells whether there was one. Entries for other folders stay.
+func (f Files) Erase(ctx context.Context, key string) (bool, error) {
+	registry, folder := keyRegistry(key)
 	erased, seen := false, map[string]bool{}
 	var errs []error
 	for _, path := range f.Paths {
@@ -51,37 +55,38 @@ func (f Files) Erase(ctx context.Context, registry string) (bool, error) {
 		}
 		seen[path] = true
 		err := f.change(ctx, path, func(file *file) error {
-			had, err := file.erase(ctx, registry)
+			had, err := file.erase(ctx, registry, folder)
 			erased = erased || had
 			return err
 		})
 		if err != nil {
-			errs = append(errs, fmt.Errorf("forget the credentials of %s: %w", registry, err))
+			errs = append(errs, fmt.Errorf("forget the credentials of %s: %w", key, err))
 		}
 	}
 	return erased, errors.Join(errs...)
 }
 
-func (f *file) erase(ctx context.Context, registry string) (bool, error) {
+func (f *file) erase(ctx context.Context, registry, folder string) (bool, error) {
 	erased := false
-	if helper := f.helperOf(registry); helper != "" {
+	if helper := f.helperOf(registry); helper != "" && folder == "" {
 		had, err := forget(ctx, helper, serverKey(registry))
 		if err != nil {
 			return false, err
 		}
 		erased = had
 	}
-	if !f.drop(registry) {
+	if !f.drop(registry, folder) {
 		return erased, nil
 	}
 	return true, f.write()
 }
 
-// drop takes the entries of a whole registry out of the file.
-func (f *file) drop(registry string) bool {
+// drop takes the entries of a registry's folder out of the file; the empty folder
+// is the whole registry's own entry.
+func (f *file) drop(registry, folder string) bool {
 	dropped := false
 	for key := range f.raw {
-		if at, folder := keyRegistry(key); at == registry && folder == "" {
+		if at, of := keyRegistry(key); at == registry && of == folder {
 			delete(f.raw, key)
 			dropped = true
 		}
