@@ -83,10 +83,8 @@ func (g *guard) handshake(req *http.Request) (*http.Response, error) {
 			}
 			return resp, nil
 		}
-		select {
-		case <-req.Context().Done():
-			return nil, req.Context().Err()
-		case <-time.After(wait):
+		if err := g.patience.Sleep(req.Context(), refusedOr(resp, err), wait); err != nil {
+			return nil, err
 		}
 		if req.GetBody != nil {
 			if req.Body, err = req.GetBody(); err != nil {
@@ -94,6 +92,14 @@ func (g *guard) handshake(req *http.Request) (*http.Response, error) {
 			}
 		}
 	}
+}
+
+// refusedOr is why a handshake is tried again.
+func refusedOr(resp *http.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	return transfer.Refusal(resp.Request.Method, resp)
 }
 
 // maxHandshake bounds the answers of an authentication.

@@ -97,6 +97,9 @@ func (p *pushing) push(ctx context.Context, local string, o PushOptions) (ocispe
 	if o.Form.Compression.Algorithm == "" {
 		o.Form.Compression = compress.Spec{Algorithm: compress.Gzip}
 	}
+	if (target.MediaType == ocispec.MediaTypeImageIndex || target.MediaType == layers.DockerIndex) && o.Platform == nil {
+		p.c.event(Event{Action: "note", Text: fmt.Sprintf("of the platforms of %s only %s is pushed: %s", p.name.Familiar(), layers.FormatPlatform(img.Platform), whyOne(o.Form))})
+	}
 	if err := p.compress(ctx, img, o.Form); err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -109,6 +112,14 @@ func (p *pushing) push(ctx context.Context, local string, o PushOptions) (ocispe
 		return ocispec.Descriptor{}, err
 	}
 	return desc, p.tree(ctx, desc, raw, m, tagOf(p.name, desc))
+}
+
+// whyOne says why a push of an index is one of a single image.
+func whyOne(f layers.ManifestForm) string {
+	if f.Force {
+		return "another compression is made for one platform at a time"
+	}
+	return "not all of the others are here"
 }
 
 // compress makes and sends those layers at once that have no compressed form yet.

@@ -18,6 +18,7 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -49,9 +50,10 @@ type Options struct {
 // Event tells how far one blob is.
 type Event struct {
 	ID      string // digest
-	Action  string // "waiting", "download", "upload", "exists", "mounted", "unpack", "done"
-	Current int64  // bytes
-	Total   int64  // bytes, 0 if unknown
+	Action  string // "waiting", "download", "upload", "exists", "mounted", "unpack", "done"; "note" is Text about the whole
+	Text    string
+	Current int64 // bytes
+	Total   int64 // bytes, 0 if unknown
 }
 
 // StatusError is a registry's refusal.
@@ -89,6 +91,9 @@ func New(o Options) *Client {
 		o: o, auth: auth.Default(), slots: make(chan struct{}, 2*max(o.Jobs, o.Ranges)),
 		patience: transfer.Patience{Idle: time.Minute, Pause: 400 * time.Millisecond, Limit: time.Minute},
 		sessions: map[string]*session{}, reached: map[string]reach{}, noted: map[blobIn]string{},
+	}
+	c.patience.Tell = func(err error, wait time.Duration) {
+		c.event(Event{Action: "note", Text: fmt.Sprintf("%v: asked again in %v", err, wait.Round(time.Second))})
 	}
 	c.base = http.DefaultTransport.(*http.Transport).Clone()
 	c.base.ResponseHeaderTimeout = time.Minute

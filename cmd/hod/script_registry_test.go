@@ -11,20 +11,30 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// busy VAR starts a registry that answers 429 to everything, and asks to come
-// back in years.
+// busy VAR [once] starts a registry that answers 429 to everything, and asks to come
+// back in years; or to the first request only, to which it says in a second.
 func busy(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: busy VAR")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: busy VAR [once]")
 	}
+	wait, again := "1000000000", http.StatusTooManyRequests
+	if len(args) == 2 {
+		wait, again = "1", http.StatusNotFound
+	}
+	var asked atomic.Bool
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "1000000000")
+		w.Header().Set("Retry-After", wait)
+		if asked.Swap(true) {
+			w.WriteHeader(again)
+			return
+		}
 		w.WriteHeader(http.StatusTooManyRequests)
 	}))
 	ts.Defer(srv.Close)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "url", Usage: "where clients reach the server, if a proxy stands before it"},
 			&cli.StringSliceFlag{Name: "host", Usage: "name by which a server on loopback may be called besides localhost"},
 			&cli.StringFlag{Name: "metrics", Usage: "serve /metrics and /healthz on this address, without a password"},
-			&cli.Int64Flag{Name: "max-blob", Usage: "bytes of the largest blob", Value: 64 << 30},
+			&cli.StringFlag{Name: "max-blob", Usage: "the largest blob that is accepted", Value: "64g"},
 			&cli.DurationFlag{Name: "gc-interval", Value: time.Hour, Usage: "how often to give back what no repository needs; 0 is never"},
 			&cli.DurationFlag{Name: "gc-grace", Value: 24 * time.Hour, Usage: "how long abandoned uploads and unnamed blobs are kept"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "write no access log"},
@@ -60,11 +61,18 @@ func serve(c *cli.Context, s *layers.Store) error {
 	if err != nil {
 		return err
 	}
+	cert, err := certificate(c)
+	if err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", c.String("addr"))
 	if err != nil {
 		return listenHint(fmt.Errorf("serve: %w", err))
 	}
-	if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && o.Auth == nil {
+	warning := ""
+	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		warning = exposed(o, cert != nil)
+	} else if o.Auth == nil {
 		o.Hosts = append(c.StringSlice("host"), "localhost")
 	}
 	handler := server.New(s, o)
@@ -81,9 +89,9 @@ func serve(c *cli.Context, s *layers.Store) error {
 		fmt.Fprintf(c.App.ErrWriter, "metrics at http://%s/metrics\n", m.Addr())
 		go func() { failed <- httpServer(handler.Metrics()).Serve(m) }()
 	}
-	fmt.Fprintf(c.App.ErrWriter, "serving %s on %s\n", s.Root(), l.Addr())
+	fmt.Fprintf(c.App.ErrWriter, "serving %s on %s\n%s", s.Root(), l.Addr(), warning)
 	srv := httpServer(handler)
-	go func() { failed <- listen(c, srv, l) }()
+	go func() { failed <- listen(srv, l, cert) }()
 	if every := c.Duration("gc-interval"); every > 0 && !o.ReadOnly {
 		go handler.CollectEvery(ctx, every, c.Duration("gc-grace"))
 	}
@@ -92,9 +100,14 @@ func serve(c *cli.Context, s *layers.Store) error {
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancelStop()
-	if err := srv.Shutdown(stop); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	return stopServing(context.WithoutCancel(ctx), srv)
+}
+
+// stopServing gives requests that run some time to end.
+func stopServing(ctx context.Context, srv *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return srv.Close() // what still goes on can be resumed
@@ -116,15 +129,43 @@ func httpServer(h http.Handler) *http.Server {
 		ErrorLog: log.New(io.Discard, "", 0)}
 }
 
-func listen(c *cli.Context, srv *http.Server, l net.Listener) error {
-	if c.String("tls-cert") != "" {
-		return srv.ServeTLS(l, c.String("tls-cert"), c.String("tls-key"))
+// certificate reads what --tls-cert and --tls-key name; nil without.
+func certificate(c *cli.Context) (*tls.Certificate, error) {
+	if c.String("tls-cert") == "" {
+		return nil, nil
 	}
-	return srv.Serve(l)
+	cert, err := tls.LoadX509KeyPair(c.String("tls-cert"), c.String("tls-key"))
+	if err != nil {
+		return nil, fmt.Errorf("serve: read the certificate: %w", err)
+	}
+	return &cert, nil
+}
+
+// exposed says what is dangerous about a server that others than this machine reach.
+func exposed(o server.Options, secure bool) string {
+	switch {
+	case o.Auth == nil && !o.ReadOnly:
+		return "warning: whoever reaches this address may read, write and delete; --htpasswd FILE asks for passwords, --read-only lets nobody write\n"
+	case o.Auth != nil && !secure && o.URL == "":
+		return "warning: passwords and images cross the network in plain text; --tls-cert and --tls-key encrypt, --url names the proxy that does\n"
+	}
+	return ""
+}
+
+func listen(srv *http.Server, l net.Listener, cert *tls.Certificate) error {
+	if cert == nil {
+		return srv.Serve(l)
+	}
+	srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}}
+	return srv.ServeTLS(l, "", "")
 }
 
 func serveOptions(c *cli.Context) (server.Options, error) {
-	o := server.Options{ReadOnly: c.Bool("read-only"), NoDelete: c.Bool("no-delete"), Sparse: c.Bool("sparse"), Local: c.Bool("store"), MaxBlob: c.Int64("max-blob"), URL: c.String("url")}
+	o := server.Options{ReadOnly: c.Bool("read-only"), NoDelete: c.Bool("no-delete"), Sparse: c.Bool("sparse"), Local: c.Bool("store"), URL: c.String("url")}
+	var err error
+	if o.MaxBlob, err = parseBytes(c.String("max-blob")); err != nil {
+		return o, fmt.Errorf("serve: --max-blob: %w", err)
+	}
 	if !c.Bool("quiet") {
 		o.Log = log.New(c.App.ErrWriter, "", log.LstdFlags|log.LUTC)
 	}

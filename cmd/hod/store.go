@@ -49,14 +49,18 @@ func arguments(c *cli.Context, least, most int) error {
 	if n >= least && (most < 0 || n <= most) {
 		return nil
 	}
-	usage := strings.TrimRight("hod "+c.Command.Name+" "+c.Command.ArgsUsage, " ")
-	if list := examples[c.Command.Name]; len(list) > 0 {
+	verb := c.Command.Name
+	if parent := c.Lineage()[1]; parent.Command != nil && parent.Command.Name != "" && parent.Command.Name != c.App.Name {
+		verb = parent.Command.Name + " " + verb
+	}
+	usage := strings.TrimRight("hod "+verb+" "+c.Command.ArgsUsage, " ")
+	if list := examples[verb]; len(list) > 0 {
 		usage += ", such as " + list[0].left
 	}
 	if n < least {
-		return withHint(fmt.Errorf("%w: hod %s needs %s, got %d", errUsage, c.Command.Name, argumentCount(least), n), usage)
+		return withHint(fmt.Errorf("%w: hod %s needs %s, got %d", errUsage, verb, argumentCount(least), n), usage)
 	}
-	return withHint(fmt.Errorf("%w: hod %s takes %s, got %d: %q is one too many", errUsage, c.Command.Name, argumentCount(most), n, c.Args().Get(most)),
+	return withHint(fmt.Errorf("%w: hod %s takes %s, got %d: %q is one too many", errUsage, verb, argumentCount(most), n, c.Args().Get(most)),
 		usage)
 }
 

@@ -97,6 +97,8 @@ func tellTransfer(v *progress.View) func(registry.Event) {
 		out := progress.Event{Kind: progress.Bytes, Row: progress.Row{ID: e.ID, Name: shortID(e.ID), Blob: true},
 			Text: cmp.Or(phases[e.Action], e.Action), Current: e.Current, Total: e.Total}
 		switch e.Action {
+		case "note":
+			out = progress.Event{Kind: progress.Warning, Text: e.Text}
 		case "exists", "mounted":
 			out.Kind = progress.Cached
 		case "done":

@@ -30,9 +30,26 @@ type Way func(ctx context.Context) (*Line, error)
 
 // Patience says how long a line waits.
 type Patience struct {
-	Idle  time.Duration // for the next byte of a body
-	Pause time.Duration // before the second try; it doubles
-	Limit time.Duration // the longest pause, whatever a registry asks for
+	Idle  time.Duration                       // for the next byte of a body
+	Pause time.Duration                       // before the second try; it doubles
+	Limit time.Duration                       // the longest pause, whatever a registry asks for
+	Tell  func(err error, wait time.Duration) // if set, hears of each long pause and why it is made
+}
+
+// long is a pause that somebody who looks wants to be told about.
+const long = time.Second
+
+// Sleep waits until the next try.
+func (p Patience) Sleep(ctx context.Context, err error, wait time.Duration) error {
+	if p.Tell != nil && wait >= long {
+		p.Tell(err, wait)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
+	}
 }
 
 // Body makes the body of a request, anew for each try, and tells its length; -1
@@ -65,10 +82,8 @@ func (l *Line) Do(ctx context.Context, method, url string, header http.Header, b
 		if !again || ctx.Err() != nil {
 			return nil, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(wait):
+		if err := l.Patience.Sleep(ctx, err, wait); err != nil {
+			return nil, err
 		}
 	}
 }
