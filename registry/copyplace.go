@@ -59,6 +59,40 @@ func ParsePlace(s string) (Place, error) {
 	return Place{Kind: "registry", Name: n.String()}, err
 }
 
+// Tagged is a tag of a place that names none: of a repository, or in a layout.
+func (p Place) Tagged(tag string) Place {
+	if n, err := layers.ParseName(p.Name); p.Kind == "registry" && err == nil {
+		n.Tag = tag
+		tag = n.String()
+	}
+	p.Name = tag
+	return p
+}
+
+// TagsOf lists the tags of a place that names none.
+func (c *Client) TagsOf(ctx context.Context, p Place) ([]string, error) {
+	if p.Kind == "registry" {
+		return c.Tags(ctx, p.Name)
+	}
+	if p.Kind == "store" {
+		return nil, errors.New("list tags of the store: it has no tags without a repository")
+	}
+	src, err := archive.Open(p.Path)
+	if err != nil {
+		return nil, fmt.Errorf("list tags of %s: %w", p, err)
+	}
+	var tags []string
+	for _, item := range src.Items() {
+		for _, name := range item.Names {
+			if n, err := layers.ParseName(name); err == nil && strings.Contains(name, ":") {
+				name = n.Tag
+			}
+			tags = append(tags, name)
+		}
+	}
+	return tags, src.Close()
+}
+
 // Copy brings an image from one place to another: all its platforms byte for
 // byte, and what refers to them. Between registries nothing is stored here, and
 // what the registry can link it is not sent.

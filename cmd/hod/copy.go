@@ -22,7 +22,7 @@ func copyCommand() *cli.Command {
 			"nothing is stored here.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "platform", Usage: "only these: os/architecture[/variant], with commas between several"},
-			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "copy every tag of a repository; FROM and TO carry no tag"},
+			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "copy every tag of a repository or layout; FROM and TO carry no tag"},
 			&cli.BoolFlag{Name: "no-referrers", Usage: "leave out signatures and attestations"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only digests"},
 			progressFlag(),
@@ -89,28 +89,45 @@ func copyHint(err error, places ...registry.Place) error {
 	return err
 }
 
-// copyTags copies a whole repository.
+// copyTags copies a whole repository, or all that has a name in a layout.
 func copyTags(c *cli.Context, s *layers.Store, o registry.CopyOptions) error {
-	from, err := repository(c.Args().Get(0))
+	from, err := wholePlace(c.Args().Get(0))
 	if err != nil {
 		return err
 	}
-	to, err := repository(c.Args().Get(1))
+	to, err := wholePlace(c.Args().Get(1))
 	if err != nil {
 		return err
 	}
-	tags, err := newClient(c).Tags(c.Context, from.String())
+	if to.Kind != "registry" && to.Kind != "oci" {
+		return withHint(fmt.Errorf("--all-tags into %q", c.Args().Get(1)), "the tags go into a registry or into oci:FOLDER")
+	}
+	tags, err := newClient(c).TagsOf(c.Context, from)
 	if err != nil {
-		return registryHint(err, from)
+		return copyHint(err, from)
 	}
 	for _, tag := range tags {
-		from.Tag, to.Tag = tag, tag
-		a, b := registry.Place{Kind: "registry", Name: from.String()}, registry.Place{Kind: "registry", Name: to.String()}
-		if err := copyOne(c, s, a, b, o); err != nil {
+		if err := copyOne(c, s, from.Tagged(tag), to.Tagged(tag), o); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wholePlace reads a place that names no tag.
+func wholePlace(s string) (registry.Place, error) {
+	p, err := registry.ParsePlace(s)
+	if err != nil {
+		return p, err
+	}
+	if p.Kind == "registry" {
+		_, err = repository(strings.TrimPrefix(s, "docker://"))
+		return p, err
+	}
+	if p.Name != "" {
+		return p, withHint(fmt.Errorf("--all-tags with the one name %q", p.Name), "leave it out")
+	}
+	return p, nil
 }
 
 // repository reads a name that has no tag and no digest.
