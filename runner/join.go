@@ -15,7 +15,6 @@ import (
 
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
-	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -96,7 +95,7 @@ func joinProcess(ctx context.Context, c *Container, s *State, o ExecOptions, f F
 		return 0, err
 	}
 	if s.Cgroup != "" {
-		if err := cgroup.Open(parseGroups(s.Cgroup)).Add(proc.PID()); err != nil {
+		if err := parseGroups(s.Cgroup).Add(proc.PID()); err != nil {
 			proc.Kill()
 			proc.Close()
 			return 0, err

@@ -141,7 +141,7 @@ func (l *launch) start(ctx context.Context) (*running, error) {
 		wait: l.wait, signal: l.process.Signal,
 	}
 	if l.group != nil {
-		r.cgroup = groups(l.group.Paths()).String()
+		r.cgroup = writeGroups(l.group)
 	}
 	state := &State{Pid: r.pid, Cgroup: r.cgroup}
 	r.exec = func(ctx context.Context, args []string) (int, []byte, error) { return probeExec(ctx, l.c, state, args) }

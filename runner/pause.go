@@ -28,7 +28,7 @@ func (cs *Containers) freeze(ctx context.Context, ref string, frozen bool) error
 		}
 		return fmt.Errorf("container %s is not paused", c.Name)
 	}
-	if err := parseGroups(s.Cgroup).freeze(frozen); err != nil {
+	if err := parseGroups(s.Cgroup).Freeze(frozen); err != nil {
 		return fmt.Errorf("pause container %s: %w", c.Name, err)
 	}
 	s.Status = StatusRunning

@@ -7,20 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hodbuild/hod/runner/cgroup"
 )
 
 // Stats is what a container has used so far, and uses now.
 type Stats struct {
-	Read                  time.Time
-	CPU                   time.Duration // of all processors together
-	Memory, MemoryLimit   uint64        // without the page cache that can be dropped
-	NetIn, NetOut         uint64
-	BlockRead, BlockWrite uint64
-	Pids                  uint64
+	Read time.Time
+	cgroup.Usage
+	NetIn, NetOut uint64
 }
 
 // Stats reads the control groups of a running container.
@@ -32,101 +30,18 @@ func (cs *Containers) Stats(ctx context.Context, ref string) (*Stats, error) {
 	if s.Cgroup == "" {
 		return nil, fmt.Errorf("stats of container %s: it has no control group (without root, delegation of cgroup v2 is needed)", c.Name)
 	}
-	g := parseGroups(s.Cgroup)
-	st := &Stats{Read: time.Now(), Pids: number(g.read("pids", "pids.current", "pids.current"))}
-	g.cpu(st)
-	g.memory(st)
-	g.block(st)
+	st := &Stats{Read: time.Now(), Usage: parseGroups(s.Cgroup).Usage()}
 	st.NetIn, st.NetOut = netBytes(s.Pid)
 	return st, nil
 }
 
-// read returns a control file's content by its name on v1 and v2, "" when the
-// controller is not there.
-func (g groups) read(controller, v1, v2 string) string {
-	dir, file := g[controller], v1
-	if dir == "" {
-		dir, file = g["unified"], v2
-	}
-	if dir == "" {
-		return ""
-	}
-	b, err := os.ReadFile(filepath.Join(dir, file))
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
-}
-
-// number reads one; what is not a number ("max") is none.
+// number reads one; what is not a number is none.
 func number(s string) uint64 {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
 		return 0
 	}
 	return n
-}
-
-// field finds a line "key value".
-func field(text, key string) uint64 {
-	for _, line := range strings.Split(text, "\n") {
-		if k, v, ok := strings.Cut(line, " "); ok && k == key {
-			return number(v)
-		}
-	}
-	return 0
-}
-
-func (g groups) cpu(st *Stats) {
-	if g["cpuacct"] != "" {
-		st.CPU = time.Duration(number(g.read("cpuacct", "cpuacct.usage", "")))
-		return
-	}
-	st.CPU = time.Duration(field(g.read("cpu", "", "cpu.stat"), "usage_usec")) * time.Microsecond
-}
-
-func (g groups) memory(st *Stats) {
-	st.Memory = number(g.read("memory", "memory.usage_in_bytes", "memory.current"))
-	stat := g.read("memory", "memory.stat", "memory.stat")
-	cache := max(field(stat, "total_inactive_file"), field(stat, "inactive_file"))
-	st.Memory -= min(st.Memory, cache)
-	st.MemoryLimit = number(g.read("memory", "memory.limit_in_bytes", "memory.max"))
-	if total := hostMemory(); st.MemoryLimit == 0 || st.MemoryLimit > total {
-		st.MemoryLimit = total
-	}
-}
-
-func hostMemory() uint64 {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for _, line := range strings.Split(string(b), "\n") {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemTotal:" {
-			return number(f[1]) * 1024
-		}
-	}
-	return 0
-}
-
-// block adds what each device did: lines "8:0 Read 4096" on v1, "8:0
-// rbytes=4096 wbytes=0 …" on v2.
-func (g groups) block(st *Stats) {
-	for _, line := range strings.Split(g.read("blkio", "blkio.throttle.io_service_bytes", "io.stat"), "\n") {
-		f := strings.Fields(line)
-		if len(f) == 3 && f[1] == "Read" {
-			st.BlockRead += number(f[2])
-		} else if len(f) == 3 && f[1] == "Write" {
-			st.BlockWrite += number(f[2])
-		}
-		for _, kv := range f {
-			if v, ok := strings.CutPrefix(kv, "rbytes="); ok {
-				st.BlockRead += number(v)
-			} else if v, ok := strings.CutPrefix(kv, "wbytes="); ok {
-				st.BlockWrite += number(v)
-			}
-		}
-	}
 }
 
 // netBytes adds up the devices of the process's network but the loopback.
@@ -166,7 +81,7 @@ func (cs *Containers) Top(ctx context.Context, ref string) ([]ProcessInfo, error
 		return nil, fmt.Errorf("top of container %s: it has no control group to find its processes by", c.Name)
 	}
 	var list []ProcessInfo
-	for _, pid := range parseGroups(s.Cgroup).pids() {
+	for _, pid := range parseGroups(s.Cgroup).Pids() {
 		p, err := processInfo(pid)
 		if err == nil {
 			list = append(list, p)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -39,7 +38,7 @@ func (cs *Containers) Update(ctx context.Context, ref string, u ContainerUpdate)
 		if s.Cgroup == "" {
 			return errors.New("it has no control group (without root, delegation of cgroup v2 is needed)")
 		}
-		g := cgroup.Open(parseGroups(s.Cgroup))
+		g := parseGroups(s.Cgroup)
 		if err := g.Update(withSwap(g, c.Options.Resources, spec.Linux.Resources)); err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ func runtimeCommand() *cli.Command {
 			}
 			return nil
 		},
-		Subcommands: []*cli.Command{
+		Subcommands: append(runtimeLimitVerbs(verb), []*cli.Command{
 			verb("create", "Make a container whose process waits for start", create, runtimeCreate),
 			verb("run", "Create, start, wait and delete", append(create, &cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait"}), runtimeRun),
 			verb("start", "Let a created container execute its program", nil, func(_ *cli.Context, r bundle.Runtime, id string) error { return r.Start(id) }),
@@ -67,7 +67,7 @@ func runtimeCommand() *cli.Command {
 			{Name: "list", Usage: "List containers", Action: runtimeList, Flags: []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "print this `FORM`: table or json"}}},
 			{Name: "spec", Usage: "Write a config.json to begin with", Flags: []cli.Flag{bundleFlag}, Action: func(c *cli.Context) error { return bundle.WriteSpec(c.String("bundle")) }},
 			{Name: "features", Usage: "Print what this runtime knows", Action: func(c *cli.Context) error { return bundle.Features(c.App.Writer) }},
-		},
+		}...),
 	}
 }
 

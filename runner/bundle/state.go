@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,10 +71,28 @@ func (r Runtime) load(id string) (*container, error) {
 	return c, nil
 }
 
-// now is the state as the process tells it.
+// living is a container in one of the states in which it can do what is asked.
+func (r Runtime) living(id, what string, in ...specs.ContainerState) (*container, error) {
+	c, err := r.load(id)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(in, c.Status) {
+		return nil, fmt.Errorf("%s container %q: it is %s", what, id, c.Status)
+	}
+	return c, nil
+}
+
+// StatePaused is runc's word for a container whose processes are stopped.
+const StatePaused specs.ContainerState = "paused"
+
+// now is the state as the process and its control group tell it.
 func (c *container) now() specs.ContainerState {
 	if start, err := startOf(c.Pid); err != nil || start != c.Start {
 		return specs.StateStopped
+	}
+	if c.group().Frozen() {
+		return StatePaused
 	}
 	if _, err := os.Lstat(c.fifo()); err == nil {
 		return specs.StateCreated

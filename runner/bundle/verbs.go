@@ -81,9 +81,13 @@ func (r Runtime) Kill(id string, sig unix.Signal, all bool) error {
 		for _, pid := range c.group().Pids() {
 			_ = unix.Kill(pid, sig) // those that ended meanwhile are no failure
 		}
-		return nil
+	} else if err := c.signal(sig); err != nil {
+		return err
 	}
-	return c.signal(sig)
+	if sig == unix.SIGKILL && c.Status == StatePaused { // the old freezer keeps who was killed
+		return c.group().Freeze(false)
+	}
+	return nil
 }
 
 // Delete takes away a container that has ended, with force one that has not.
@@ -100,6 +104,9 @@ func (r Runtime) Delete(id string, force bool) error {
 			return fmt.Errorf("delete container %q: it is %s; kill it first, or use --force", id, c.Status)
 		}
 		_ = c.signal(unix.SIGKILL)
+		if c.Status == StatePaused { // the old freezer keeps who was killed
+			_ = c.group().Freeze(false)
+		}
 		for end := time.Now().Add(10 * time.Second); c.now() != specs.StateStopped && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}

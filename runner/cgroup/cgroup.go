@@ -138,16 +138,22 @@ func hierarchies() (map[string]string, error) {
 
 func (g *Group) createUnified(base, parent, id string, settings []setting) error {
 	at := base
-	for _, part := range append(strings.Split(strings.Trim(parent, "/"), "/"), id) {
+	for _, part := range strings.Split(strings.Trim(parent, "/"), "/") {
 		if err := passOn(at, base); err != nil {
 			return err
 		}
 		at = filepath.Join(at, part)
-		if err := os.Mkdir(at, 0o755); err != nil && !(errors.Is(err, os.ErrExist) && part != id) {
+		if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("create control group: %w", err)
 		}
 	}
-	g.paths[Unified] = at
+	if err := passOn(at, base); err != nil {
+		return err
+	}
+	at = filepath.Join(at, id)
+	if err := g.take(Unified, at); err != nil {
+		return err
+	}
 	for _, s := range settings {
 		if s.v2 == "" {
 			return fmt.Errorf("set %s: control groups version 2 have no such limit", s.name)
@@ -181,10 +187,9 @@ func (g *Group) createOld(mounts map[string]string, parent, id string, settings 
 		if c == "cpuset" {
 			inheritCpuset(base, parent)
 		}
-		if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("create control group: %w", err)
+		if err := g.take(c, path); err != nil {
+			return err
 		}
-		g.paths[c] = path
 		if c == "cpuset" {
 			inheritCpuset(filepath.Join(base, parent), id)
 		}
@@ -201,6 +206,22 @@ func (g *Group) createOld(mounts map[string]string, parent, id string, settings 
 			return fmt.Errorf("set %s: %w", s.name, err)
 		}
 	}
+	return nil
+}
+
+// take makes the group's own folder. One that was there may be what a killed
+// runtime left, or who started hod made it; with processes it is somebody
+// else's, who would be killed with the group.
+func (g *Group) take(controller, path string) error {
+	switch err := os.Mkdir(path, 0o755); {
+	case errors.Is(err, os.ErrExist):
+		if pids := Open(map[string]string{controller: path}).Pids(); len(pids) > 0 {
+			return fmt.Errorf("create control group %s: there are processes in it already, such as %d", path, pids[0])
+		}
+	case err != nil:
+		return fmt.Errorf("create control group: %w", err)
+	}
+	g.paths[controller] = path
 	return nil
 }
 
@@ -243,19 +264,35 @@ func (g *Group) Add(pid int) error {
 	return nil
 }
 
-// Pids lists the processes of the group.
+// Pids lists the processes of the group and of the groups that were made in it.
 func (g *Group) Pids() []int {
 	var out []int
-	for _, p := range g.paths {
-		b, err := os.ReadFile(filepath.Join(p, "cgroup.procs"))
+	seen := map[int]bool{}
+	for _, dir := range g.folders() {
+		b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if err != nil {
 			continue
 		}
 		for _, f := range strings.Fields(string(b)) {
-			if n, err := strconv.Atoi(f); err == nil && !slices.Contains(out, n) {
+			if n, err := strconv.Atoi(f); err == nil && n > 0 && !seen[n] {
+				seen[n] = true
 				out = append(out, n)
 			}
 		}
+	}
+	return out
+}
+
+// folders are the group's and those below, each before what is in it.
+func (g *Group) folders() []string {
+	var out []string
+	for _, p := range g.paths {
+		filepath.WalkDir(p, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				out = append(out, path)
+			}
+			return nil
+		})
 	}
 	return out
 }
@@ -289,8 +326,9 @@ func (g *Group) OOMKilled() bool {
 	return false
 }
 
-// Destroy kills what is left in the group and removes its folders. A process
-// that is just dying holds a folder for a moment.
+// Destroy kills what is left in the group, stopped or not, and removes its
+// folders with those below. A process that is just dying holds a folder for a
+// moment.
 func (g *Group) Destroy() error {
 	var errs []error
 	for name, p := range g.paths {
@@ -299,7 +337,14 @@ func (g *Group) Destroy() error {
 			if err = unix.Rmdir(p); err == nil || err == unix.ENOENT {
 				break
 			}
+			if i == 0 && g.Frozen() {
+				_ = g.Freeze(false) // else the old freezer keeps them from dying
+			}
 			g.Kill()
+			below := Open(map[string]string{name: p}).folders()
+			for _, dir := range slices.Backward(below) {
+				_ = unix.Rmdir(dir)
+			}
 			time.Sleep(time.Duration(min(i+1, 20)) * time.Millisecond)
 		}
 		if err != nil && err != unix.ENOENT {

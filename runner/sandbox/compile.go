@@ -175,8 +175,8 @@ func (c *compiler) namespaces() error {
 			c.private[flag] = true
 		}
 	}
-	if c.flags&unix.CLONE_NEWNS == 0 {
-		return errors.New("compile sandbox: a mount namespace of its own is required")
+	if (c.flags|c.joins)&unix.CLONE_NEWNS == 0 {
+		return errors.New("compile sandbox: a mount namespace is required: without one the container's mounts and root would be the host's")
 	}
 	if len(c.o.UIDs) > 0 {
 		c.flags |= unix.CLONE_NEWUSER

@@ -107,7 +107,7 @@ func (c *compiler) gatherBind(m specs.Mount) error {
 			set, clear = set&^a.clear|a.set, clear|a.clear
 		} else if p, ok := propagations[o]; ok {
 			propagation = p
-		} else if o != "bind" && o != "rbind" {
+		} else if o != "bind" && o != "rbind" && !ofFileSystem(o) {
 			return fmt.Errorf("bind mount at %q: unknown option %q", m.Destination, o)
 		}
 	}
@@ -120,6 +120,13 @@ func (c *compiler) gatherBind(m specs.Mount) error {
 	}
 	c.mounts = append(c.mounts, gathered{target: m.Destination, fd: fd, file: !info.IsDir()})
 	return nil
+}
+
+// ofFileSystem says whether an option is for the making of a file system. A bind
+// has one that is made, and mount(2) passes over them.
+func ofFileSystem(option string) bool {
+	key, _, valued := strings.Cut(option, "=")
+	return valued && slices.Contains([]string{"mode", "size", "uid", "gid", "nr_inodes"}, key)
 }
 
 // mapsOwners says that root of the machine starts a user namespace: what the
