@@ -14,10 +14,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// LockRepository keeps SweepRepository, of any process, from a repository while a
-// manifest is checked and stored: the blobs that were found stay. The caller calls
-// what it gives back.
-func (s *Store) LockRepository(ctx context.Context, repo string) (unlock func() error, err error) {
+// LockRepository keeps SweepRepository and deletes, of any process, from a
+// repository while a manifest is checked and stored: the blobs that were found stay.
+// Who deletes wants to be alone. The caller calls what it gives back.
+func (s *Store) LockRepository(ctx context.Context, repo string, alone bool) (unlock func() error, err error) {
+	if alone {
+		return s.lockRepository(ctx, repo, (*lockfile.Lock).Exclusive)
+	}
 	return s.lockRepository(ctx, repo, (*lockfile.Lock).Shared)
 }
 

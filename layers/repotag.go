@@ -106,29 +106,37 @@ func (s *Store) RemoveRepositoryManifest(ctx context.Context, repo string, d dig
 	return s.UnlinkBlob(repo, d)
 }
 
-// RepositoryReferrers lists the manifests of a repository whose subject is d,
-// sorted by digest, with artifact type and annotations.
-func (s *Store) RepositoryReferrers(ctx context.Context, repo string, d digest.Digest) ([]ocispec.Descriptor, error) {
+// RepositoryReferrers gives the manifests of a repository whose subject is d, sorted
+// by digest, with artifact type and annotations, one by one, until take has enough.
+// It begins behind the digest after; empty is the beginning.
+func (s *Store) RepositoryReferrers(ctx context.Context, repo string, d, after digest.Digest, take func(ocispec.Descriptor) bool) error {
 	if err := validDigest(d); err != nil {
-		return nil, err
+		return err
 	}
-	prefix := "referrer-" + linkName(d) + "-"
+	prefix, last := "referrer-"+linkName(d)+"-", ""
+	if validDigest(after) == nil {
+		last = linkName(after)
+	}
 	names, err := s.repoNames(repo, prefix)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	descs := make([]ocispec.Descriptor, 0, len(names))
 	for _, n := range names {
+		if n <= last {
+			continue
+		}
 		desc, err := s.repoFile(repo, prefix+n)
 		if errors.Is(err, ErrNotFound) {
 			continue // removed meanwhile
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		descs = append(descs, desc)
+		if !take(desc) {
+			return ctx.Err()
+		}
 	}
-	return descs, nil
+	return ctx.Err()
 }
 
 func (s *Store) putRepoFile(repo, name string, desc ocispec.Descriptor) error {

@@ -237,6 +237,29 @@ func (u *Upload) Close() error {
 	return errors.Join(err, u.p.Close())
 }
 
+// DropUpload throws away the upload that rests longest, if it does for at least that
+// long and nobody writes it, and tells whether one went.
+func (s *Store) DropUpload(rest time.Duration) (bool, error) {
+	ids, err := s.Uploads()
+	if err != nil {
+		return false, err
+	}
+	oldest, since := "", s.o.Now().Add(-rest)
+	for _, id := range ids {
+		if st, err := os.Stat(s.path("uploads", id)); err == nil && !st.ModTime().After(since) {
+			oldest, since = id, st.ModTime()
+		}
+	}
+	if oldest == "" {
+		return false, nil
+	}
+	u, err := s.openUpload("", oldest)
+	if err != nil {
+		return false, nil // somebody writes it after all
+	}
+	return true, u.Cancel()
+}
+
 // Uploads lists the IDs of the uploads that are under way.
 func (s *Store) Uploads() ([]string, error) {
 	entries, err := os.ReadDir(s.path("uploads"))

@@ -21,6 +21,7 @@ type Auth struct {
 	// Access, if set, decides alone who may do what.
 	Access *Access
 	users  map[string][]byte // bcrypt hashes
+	dummy  []byte            // the hash of who is not there
 	turn   chan struct{}     // who compares a password holds one of few
 
 	mu      sync.Mutex // guards what follows
@@ -37,13 +38,17 @@ var (
 	errCrowd = problem(http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many passwords wait to be checked")
 )
 
-// dummy is compared with where the user is unknown, so that it takes as long.
-var dummy = []byte("$2a$10$7EqJtq98hPqEX7fNZaFWoOhi5sOVqPZ0ySTeOQvJvYB6Q0JzH3a6K")
+// dummyOf is a hash that is compared with where the user is unknown, so that it
+// takes as long.
+func dummyOf(cost int) []byte {
+	return fmt.Appendf(nil, "$2a$%02d$7EqJtq98hPqEX7fNZaFWoOhi5sOVqPZ0ySTeOQvJvYB6Q0JzH3a6K", cost)
+}
 
 // ReadHtpasswd reads the lines user:hash of an htpasswd file. Only bcrypt
 // hashes (htpasswd -B) are accepted; another is an error that names its line.
 func ReadHtpasswd(r io.Reader) (*Auth, error) {
 	a := &Auth{users: map[string][]byte{}, known: map[[32]byte]bool{}, turn: make(chan struct{}, max(runtime.NumCPU()/2, 1))}
+	costs := bcrypt.MinCost
 	sc := bufio.NewScanner(r)
 	for n := 1; sc.Scan(); n++ {
 		line := strings.TrimSpace(sc.Text())
@@ -54,11 +59,14 @@ func ReadHtpasswd(r io.Reader) (*Auth, error) {
 		if !ok || user == "" {
 			return nil, fmt.Errorf("line %d: want user:hash", n)
 		}
-		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
+		cost, err := bcrypt.Cost([]byte(hash))
+		if err != nil {
 			return nil, fmt.Errorf("line %d: the hash of %q is not bcrypt (make it with htpasswd -B)", n, user)
 		}
 		a.users[user] = []byte(hash)
+		costs = max(costs, cost)
 	}
+	a.dummy = dummyOf(costs)
 	return a, sc.Err()
 }
 
@@ -105,7 +113,7 @@ func (a *Auth) check(ctx context.Context, user, password string) error {
 func (a *Auth) compare(user, password string) bool {
 	hash, found := a.users[user]
 	if !found {
-		hash = dummy
+		hash = a.dummy
 	}
 	right := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil
 	return right && found

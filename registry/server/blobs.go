@@ -55,6 +55,11 @@ func (s *Server) deleteBlob(r *request) error {
 	if _, err := s.store.RepositoryManifest(r.repo, d); err == nil {
 		return problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "it is a manifest: delete it as one")
 	}
+	unlock, err := s.store.LockRepository(r.Context(), r.repo, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	err = s.store.UnlinkBlob(r.repo, d)
 	if errors.Is(err, layers.ErrNotFound) {
 		return blobUnknown()

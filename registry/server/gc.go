@@ -17,14 +17,13 @@ func (s *Server) Collect(ctx context.Context, grace time.Duration) error {
 	if err != nil {
 		return err
 	}
+	var failed []error // one repository that cannot be read keeps nothing from the others
 	for _, repo := range repos {
-		if err := s.store.SweepRepository(ctx, repo, grace); err != nil {
-			return err
-		}
+		failed = append(failed, s.store.SweepRepository(ctx, repo, grace))
 	}
 	res, err := s.store.Collect(ctx, layers.CollectOptions{Expiry: grace})
 	s.count.sweep(res.Bytes)
-	return err
+	return errors.Join(append(failed, err)...)
 }
 
 // CollectEvery collects again and again until the context ends.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -96,23 +97,44 @@ func sorted(list []string) []string {
 	return slices.Compact(list)
 }
 
+// maxReferrers is about how many bytes of referrers one answer has: their
+// annotations may be as large as a manifest.
+const maxReferrers = 1 << 20
+
 // referrers answers with an index of the manifests whose subject is the digest
-// (end-12), filtered by artifact type where asked.
+// (end-12), filtered by artifact type where asked, page by page.
 func (s *Server) referrers(r *request) error {
 	d, err := parseDigest(r.ref)
 	if err != nil {
 		return err
 	}
-	descs, err := s.store.RepositoryReferrers(r.Context(), r.repo, d)
+	q := r.URL.Query()
+	kind := q.Get("artifactType")
+	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	index.SchemaVersion = 2
+	size, more := 0, false
+	err = s.store.RepositoryReferrers(r.Context(), r.repo, d, digest.Digest(q.Get("last")), func(desc ocispec.Descriptor) bool {
+		if kind != "" && desc.ArtifactType != kind {
+			return true
+		}
+		for k, v := range desc.Annotations {
+			size += len(k) + len(v)
+		}
+		if more = len(index.Manifests) == maxPage || size > maxReferrers && len(index.Manifests) > 0; !more {
+			index.Manifests = append(index.Manifests, desc)
+		}
+		return !more
+	})
 	if err != nil {
 		return err
 	}
-	if t := r.URL.Query().Get("artifactType"); t != "" {
-		descs = slices.DeleteFunc(descs, func(d ocispec.Descriptor) bool { return d.ArtifactType != t })
+	if kind != "" {
 		r.w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: descs}
-	index.SchemaVersion = 2
+	if more {
+		q.Set("last", string(index.Manifests[len(index.Manifests)-1].Digest))
+		r.w.Header().Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, r.URL.EscapedPath(), q.Encode()))
+	}
 	return writeJSON(r, ocispec.MediaTypeImageIndex, index)
 }
 

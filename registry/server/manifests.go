@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
@@ -50,6 +51,10 @@ func (s *Server) getManifest(r *request) error {
 		r.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
+	h.Set("Content-Type", desc.MediaType)
+	if desc.Size > small {
+		return s.sendLarge(r, desc.Digest)
+	}
 	raw, err := s.store.ReadManifest(desc.Digest)
 	if errors.Is(err, layers.ErrNotFound) {
 		return manifestUnknown()
@@ -57,13 +62,27 @@ func (s *Server) getManifest(r *request) error {
 	if err != nil {
 		return err
 	}
-	h.Set("Content-Type", desc.MediaType)
 	h.Set("Content-Length", strconv.Itoa(len(raw)))
 	if r.Method == http.MethodHead {
 		return nil
 	}
 	_, err = r.w.Write(raw)
 	return err
+}
+
+// sendLarge sends a manifest as a blob is sent, from its file: whoever reads slowly
+// must not have it lie in memory for so long.
+func (s *Server) sendLarge(r *request, d digest.Digest) error {
+	b, err := s.store.OpenBlob(d)
+	if errors.Is(err, layers.ErrNotFound) {
+		return manifestUnknown()
+	}
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	http.ServeContent(r.w, r.Request, "", time.Time{}, b.File())
+	return nil
 }
 
 // putManifest stores a manifest under a tag, a digest, or a digest with tags
@@ -81,7 +100,7 @@ func (s *Server) putManifest(r *request) error {
 	if err != nil {
 		return problem(http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
 	}
-	unlock, err := s.store.LockRepository(r.Context(), r.repo)
+	unlock, err := s.store.LockRepository(r.Context(), r.repo, false)
 	if err != nil {
 		return err
 	}
@@ -118,11 +137,32 @@ func (s *Server) readManifest(r *request) ([]byte, error) {
 	if r.ContentLength > layers.MaxManifest {
 		return nil, problem(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the manifest is larger than 4 MiB")
 	}
+	if n := weight(r.ContentLength); n > 0 {
+		if err := s.heavy.Acquire(r.Context(), n); err != nil {
+			return nil, err
+		}
+		defer s.heavy.Release(n)
+	}
 	raw, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, layers.MaxManifest))
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, problem(http.StatusBadRequest, "SIZE_INVALID", "the body ended early")
 	}
 	return raw, err
+}
+
+// Large manifests take turns, so that many at once do not fill the memory: those
+// that are being read may have maxHeavy bytes together. Small ones never wait.
+const (
+	maxHeavy = 64 << 20
+	small    = 64 << 10
+)
+
+// weight is what a manifest of that length counts; one of unknown length may be large.
+func weight(length int64) int64 {
+	if length < 0 {
+		return layers.MaxManifest
+	}
+	return max(length-small, 0)
 }
 
 // manifestNames says what digest and which tags a push asks for, and checks the
@@ -212,6 +252,11 @@ func artifactType(m *layers.Manifest) string {
 
 // deleteManifest deletes a tag, or a manifest with its tags (end-9).
 func (s *Server) deleteManifest(r *request) error {
+	unlock, err := s.store.LockRepository(r.Context(), r.repo, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	d, err := digest.Parse(r.ref)
 	if err != nil {
 		err = s.store.UntagRepository(r.repo, r.ref)

@@ -28,6 +28,13 @@ func (c *counters) begin() {
 	c.running++
 }
 
+// now is how many requests are being answered.
+func (c *counters) now() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running
+}
+
 func (c *counters) end(method string, status int, sent int64, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,12 +16,14 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 )
 
 // Options say what a server allows.
@@ -41,6 +43,8 @@ type Options struct {
 	Hosts []string
 	// BodyIdle is how long a body may rest; 0 means a minute.
 	BodyIdle time.Duration
+	// MaxUploads is how many uploads are open at once; 0 means 1000.
+	MaxUploads int
 }
 
 // Server answers the requests. Make it with New.
@@ -51,6 +55,10 @@ type Server struct {
 	key   []byte // seals tokens
 	now   func() time.Time
 	count counters
+	heavy *semaphore.Weighted         // bytes of large manifests
+	pages *http.CrossOriginProtection // against web pages of others
+
+	uploadRest time.Duration // how long an upload must rest to make room for another
 }
 
 // New makes the handler of a registry over a store, which stays the caller's.
@@ -61,7 +69,11 @@ func New(store *layers.Store, o Options) *Server {
 	if o.BodyIdle == 0 {
 		o.BodyIdle = bodyIdle
 	}
-	return &Server{store: store, o: o, local: local{store}, key: newKey(), now: time.Now}
+	if o.MaxUploads == 0 {
+		o.MaxUploads = 1000
+	}
+	return &Server{store: store, o: o, local: local{store}, key: newKey(), now: time.Now, heavy: semaphore.NewWeighted(maxHeavy),
+		pages: http.NewCrossOriginProtection(), uploadRest: time.Minute}
 }
 
 // request is one call with its path taken apart.
@@ -96,10 +108,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.count.begin()
 	s.paceRequest(cw, r)
 	defer func() { s.count.end(r.Method, cw.status, cw.bytes, time.Since(start)) }()
+	defer s.panicked(r)
 	s.serve(cw, r)
 	if s.o.Log != nil {
 		s.o.Log.Printf("%s %s %.600q %d %d %s", clientHost(r), methodOf(r), r.URL.Path, cw.status, cw.bytes, time.Since(start).Round(time.Microsecond))
 	}
+}
+
+// panicked writes a mistake of ours down, which ends this connection and no other.
+func (s *Server) panicked(r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler {
+		s.log("error: %s %.600q: panic: %v\n%s", methodOf(r), r.URL.Path, p, debug.Stack())
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // methodOf is a request's method as it is logged: HTTP/2 lets one have spaces.
@@ -119,6 +144,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if !s.expected(r) {
 		writeError(w, problem(http.StatusMisdirectedRequest, "DENIED", "this server is not called that"))
+		return
+	}
+	if s.pages.Check(r) != nil { // no web page may write, though a browser sends it to this machine
+		writeError(w, problem(http.StatusForbidden, "DENIED", "the request comes from a page of another site"))
 		return
 	}
 	kind, repo, ref := route(r.URL.EscapedPath())

@@ -29,6 +29,9 @@ func (s *Server) startUpload(r *request) error {
 	if d := q.Get("digest-algorithm"); d != "" && !digest.Algorithm(d).Available() {
 		return problem(http.StatusBadRequest, "UNSUPPORTED", "unknown digest algorithm")
 	}
+	if err := s.room(); err != nil {
+		return err
+	}
 	u, err := s.store.NewUpload(r.repo)
 	if err != nil {
 		return err
@@ -38,6 +41,18 @@ func (s *Server) startUpload(r *request) error {
 		return s.finish(r, u, d)
 	}
 	return s.progress(r, u, http.StatusAccepted)
+}
+
+// room makes sure that there is room for one more upload: one that rests goes.
+func (s *Server) room() error {
+	open, err := s.store.Uploads()
+	if err != nil || len(open) < s.o.MaxUploads {
+		return err
+	}
+	if gone, err := s.store.DropUpload(s.uploadRest); gone || err != nil {
+		return err
+	}
+	return problem(http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many uploads are open")
 }
 
 // mount links a blob that another repository shows to this caller. Without 'from'
