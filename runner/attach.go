@@ -16,6 +16,10 @@ import (
 // ErrDetached ends a session whose user typed the detach keys.
 var ErrDetached = errors.New("detached")
 
+// ErrHungUp ends a session whose terminal is gone. The container was told, if
+// signals are passed on, and lives as long as it wants to.
+var ErrHungUp = errors.New("the terminal is gone")
+
 // Dial connects to the monitor of a running container, for Session.
 func (cs *Containers) Dial(c *Container) (net.Conn, error) {
 	dir, err := os.Open(c.Dir)
@@ -37,22 +41,25 @@ type SessionOptions struct {
 	// DetachKeys is the sequence of bytes that ends the session and leaves the
 	// container running; empty: there is none.
 	DetachKeys []byte
+	// Raw says that Stdin is a terminal that hands on every key: it ends only
+	// when it hangs up.
+	Raw bool
 	// Signals are passed to the process; Sizes (rows, columns) to its terminal.
 	Signals <-chan os.Signal
 	Sizes   <-chan [2]uint16
 }
 
 // Session carries streams between a monitor and this process until the
-// container's process ends, whose exit code it returns, or ErrDetached.
+// container's process ends, whose exit code it returns, or ErrDetached or ErrHungUp.
 func Session(ctx context.Context, conn net.Conn, o SessionOptions) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	detached := make(chan struct{})
+	left := make(chan error, 1)
 	if o.Stdin != nil {
-		go sendInput(conn, o, detached)
+		go sendInput(conn, o, left)
 	}
 	go sendEvents(ctx, conn, o)
 	result := make(chan error, 1)
@@ -63,14 +70,14 @@ func Session(ctx context.Context, conn net.Conn, o SessionOptions) (int, error) 
 		result <- err
 	}()
 	select {
-	case <-detached:
-		return 0, ErrDetached
+	case err := <-left:
+		return 0, err
 	case err := <-result:
 		return code, err
 	}
 }
 
-func sendInput(conn net.Conn, o SessionOptions, detached chan<- struct{}) {
+func sendInput(conn net.Conn, o SessionOptions, left chan<- error) {
 	keys := keyWatch{keys: o.DetachKeys}
 	buf := make([]byte, 16<<10)
 	for {
@@ -78,12 +85,19 @@ func sendInput(conn net.Conn, o SessionOptions, detached chan<- struct{}) {
 		if n > 0 {
 			p, found := keys.pass(buf[:n])
 			if found {
-				close(detached)
+				left <- ErrDetached
 				return
 			}
 			if len(p) > 0 && writeFrame(conn, frameStdin, p) != nil {
 				return
 			}
+		}
+		if err != nil && o.Raw {
+			if o.Signals != nil {
+				writeFrame(conn, frameSignal, []byte{byte(syscall.SIGHUP)})
+			}
+			left <- ErrHungUp
+			return
 		}
 		if err != nil {
 			writeFrame(conn, frameEOF, nil)

@@ -169,6 +169,7 @@ func (cs *Containers) Rename(ctx context.Context, ref, name string) error {
 		return fmt.Errorf("rename container %s: %w", old.Name, err)
 	}
 	cs.dropName(&old)
+	cs.tell(c, "rename", "oldName", "/"+old.Name)
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (cs *Containers) Create(img *layers.Image, name string, o ContainerOptions)
 		}
 		return nil, err
 	}
+	cs.tell(c, "create")
 	return c, nil
 }
 

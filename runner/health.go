@@ -133,6 +133,9 @@ func (m *monitor) judge(h *Healthcheck, probe HealthProbe, starting bool) {
 				n.Status = "unhealthy"
 			}
 		}
+		if n.Status != s.Health.Status {
+			m.cs.tell(m.c, "health_status: "+n.Status)
+		}
 		s.Health = &n
 	})
 }

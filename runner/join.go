@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,8 +37,9 @@ type ExecOptions struct {
 
 // Joinable is a running container that further processes may join.
 type Joinable struct {
-	c *Container
-	s *State
+	cs *Containers
+	c  *Container
+	s  *State
 }
 
 // Joinable finds a running container, and makes sure that no process of it can
@@ -48,7 +50,7 @@ func (cs *Containers) Joinable(ctx context.Context, ref string) (*Joinable, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Joinable{c, s}, sandbox.SealFor(s.Pid)
+	return &Joinable{cs, c, s}, sandbox.SealFor(s.Pid)
 }
 
 // Exec runs a process in the container and returns its exit code.
@@ -60,7 +62,11 @@ func (j *Joinable) Exec(ctx context.Context, o ExecOptions, f Foreground) (int, 
 		return execOther(ctx, j.c, j.s, o, f)
 	}
 	o.alone = true
+	j.cs.tell(j.c, "exec_start: "+strings.Join(o.Args, " "))
 	code, err := joinProcess(ctx, j.c, j.s, o, f)
+	if err == nil && !o.Detach {
+		j.cs.tell(j.c, "exec_die", "exitCode", strconv.Itoa(code))
+	}
 	return code, startError(err)
 }
 
@@ -68,7 +74,7 @@ func (j *Joinable) Exec(ctx context.Context, o ExecOptions, f Foreground) (int, 
 func joinProcess(ctx context.Context, c *Container, s *State, o ExecOptions, f Foreground) (int, error) {
 	spec, err := execSpec(c, s, o)
 	if err != nil {
-		return 0, err
+		return 0, &ExitError{Code: 126, Err: err}
 	}
 	filter, err := Filter(spec)
 	if err != nil {

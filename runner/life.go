@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,7 @@ func (cs *Containers) Kill(ctx context.Context, ref string, sig unix.Signal) err
 	if err := cs.signal(c, s, sig); err != nil {
 		return fmt.Errorf("kill container %s: %w", c.Name, err)
 	}
+	cs.tell(c, "kill", "signal", strconv.Itoa(int(sig)))
 	return nil
 }
 
@@ -86,11 +88,16 @@ func (c *Container) StopSignal() unix.Signal {
 
 // Stop asks the container's process to end and, after the timeout (negative:
 // never, nil: the container's own), kills it. A stopped container is left as it is.
-func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal) error {
+func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal) (err error) {
 	c, s, err := cs.Lookup(ctx, ref)
 	if err != nil || !s.alive() {
 		return err
 	}
+	defer func() {
+		if err == nil {
+			cs.tell(c, "stop")
+		}
+	}()
 	if err := c.askStop(); err != nil {
 		return fmt.Errorf("stop container %s: %w", c.Name, err)
 	}
@@ -114,6 +121,7 @@ func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Durati
 	if err := cs.signal(c, s, sig); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("stop container %s: %w", c.Name, err)
 	}
+	cs.tell(c, "kill", "signal", strconv.Itoa(int(sig)))
 	if patience < 0 {
 		return waitUnlocked(ctx, lock)
 	}
@@ -124,6 +132,20 @@ func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Durati
 		return err
 	}
 	return cs.finish(ctx, c, lock)
+}
+
+// Restart stops a container and starts it again.
+func (cs *Containers) Restart(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal, o StartOptions) error {
+	if err := cs.Stop(ctx, ref, timeout, sig); err != nil {
+		return err
+	}
+	if _, err := cs.Start(ctx, ref, o); err != nil {
+		return err
+	}
+	if c, _, err := cs.Lookup(ctx, ref); err == nil { // it may be gone again
+		cs.tell(c, "restart")
+	}
+	return nil
 }
 
 // finish kills a container and waits until its monitor is done.
@@ -202,6 +224,7 @@ func (cs *Containers) erase(c *Container) error {
 	if err := removeTree(trash); err != nil {
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
 	}
+	cs.tell(c, "destroy")
 	if !c.Options.AutoRemove {
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -217,6 +219,9 @@ func (m *monitor) once(ctx context.Context, first bool) (lastExit, error) {
 			p.wait()
 		}
 	}
+	if err == nil {
+		m.cs.tell(m.c, "start")
+	}
 	if first {
 		m.started(err)
 	}
@@ -228,7 +233,21 @@ func (m *monitor) once(ctx context.Context, first bool) (lastExit, error) {
 	last, err := p.wait()
 	stopHealth()
 	m.drain(p, done)
+	m.tellEnd(last)
 	return last, err
+}
+
+// tellEnd tells of the end of one run, by the name that the container has by now.
+func (m *monitor) tellEnd(last lastExit) {
+	if id, err := os.Readlink(filepath.Join(m.cs.dir, namesDir, m.c.Name)); err != nil || id != m.c.ID {
+		if now, err := loadContainer(m.c.Dir); err == nil {
+			m.c.Name = now.Name
+		}
+	}
+	if last.OOMKilled {
+		m.cs.tell(m.c, "oom")
+	}
+	m.cs.tell(m.c, "die", "exitCode", strconv.Itoa(last.ExitCode))
 }
 
 // connect starts the carrying of the process's streams.

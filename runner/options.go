@@ -135,10 +135,12 @@ type MountSpec struct {
 	Options     []string // further options of a tmpfs
 }
 
-// PortMapping publishes ports of a container. A HostPort of 0 is a free port.
+// PortMapping publishes a port of a container. A HostPort of 0 is a free port;
+// with a HostLast it is the first free one of that range.
 type PortMapping struct {
 	HostIP        string // empty: all addresses
 	HostPort      uint16
+	HostLast      uint16 `json:",omitempty"`
 	ContainerPort uint16
 	Protocol      string // tcp or udp
 }

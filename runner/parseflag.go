@@ -35,7 +35,8 @@ func ParseBytes(s string) (int64, error) {
 }
 
 // ParsePort reads a -p flag, [[HOSTIP:]HOSTPORT:]PORT[/tcp|udp], where both
-// ports may be ranges of the same length. A v6 address stands in brackets.
+// ports may be ranges of the same length; a range of the host's for one port is
+// where a free one is looked for. A v6 address stands in brackets.
 func ParsePort(s string) ([]PortMapping, error) {
 	bad := func(why string) ([]PortMapping, error) {
 		return nil, fmt.Errorf("invalid port %q: %s", s, why)
@@ -70,7 +71,7 @@ func ParsePort(s string) ([]PortMapping, error) {
 			if host != "0" {
 				return bad("the host's port must be 1 to 65535")
 			}
-		} else if hostLast-hostFirst != last-first {
+		} else if hostLast-hostFirst != last-first && first != last {
 			return bad("the two ranges differ in length")
 		}
 	}
@@ -79,6 +80,9 @@ func ParsePort(s string) ([]PortMapping, error) {
 		m := PortMapping{HostIP: ip, ContainerPort: first + uint16(n), Protocol: proto}
 		if hostFirst > 0 {
 			m.HostPort = hostFirst + uint16(n)
+			if first == last && hostLast > hostFirst {
+				m.HostLast = hostLast
+			}
 		}
 		out = append(out, m)
 	}

@@ -48,7 +48,7 @@ func ParseVolume(s string) (MountSpec, error) {
 func (m *MountSpec) options(list string) error {
 	for _, o := range strings.Split(list, ",") {
 		switch o {
-		case "rw", "z", "Z":
+		case "rw", "z", "Z", "consistent", "cached", "delegated": // of Docker Desktop, without effect on Linux
 		case "ro":
 			m.ReadOnly = true
 		case "nocopy":
@@ -92,6 +92,10 @@ func ParseMount(s string) (MountSpec, error) {
 
 func (m *MountSpec) set(key, value string, given bool) (err error) {
 	switch key {
+	case "consistency":
+		if !slices.Contains([]string{"default", "consistent", "cached", "delegated"}, value) {
+			return fmt.Errorf("unknown consistency %q", value)
+		}
 	case "type":
 		m.Type = strings.ToLower(value)
 	case "source", "src":

@@ -32,8 +32,13 @@ func (cs *Containers) freeze(ctx context.Context, ref string, frozen bool) error
 		return fmt.Errorf("pause container %s: %w", c.Name, err)
 	}
 	s.Status = StatusRunning
+	action := "unpause"
 	if frozen {
-		s.Status = StatusPaused
+		s.Status, action = StatusPaused, "pause"
 	}
-	return c.saveState(s)
+	if err := c.saveState(s); err != nil {
+		return err
+	}
+	cs.tell(c, action)
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,6 +82,7 @@ func (cs *Containers) truth(ctx context.Context, c *Container) (*State, error) {
 	}
 	s.Pid, s.MonitorPid, s.Network = 0, 0, nil
 	writeExit(lock, lastExit{ExitCode: s.ExitCode, Error: s.Error})
+	cs.tell(c, "die", "exitCode", strconv.Itoa(s.ExitCode))
 	if err := c.saveState(s); err != nil {
 		return nil, err
 	}

@@ -43,7 +43,11 @@ func (cs *Containers) Update(ctx context.Context, ref string, u ContainerUpdate)
 			return err
 		}
 	}
-	return c.save()
+	if err := c.save(); err != nil {
+		return err
+	}
+	cs.tell(c, "update")
+	return nil
 }
 
 // merge takes from u what is not zero. --cpus and a quota take each other's place.

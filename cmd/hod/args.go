@@ -22,7 +22,7 @@ type line struct {
 
 // foreign lists the verbs whose arguments from the nth on belong to a program
 // in a container, whatever they look like.
-var foreign = map[string]int{"run": 1, "spec": 1, "create": 1, "exec": 1}
+var foreign = map[string]int{"run": 1, "spec": 1, "create": 1, "exec": 1, "top": 1}
 
 // parser walks the words once.
 type parser struct {

@@ -63,7 +63,7 @@ func session(c *cli.Context, conn net.Conn, made *runner.Container, stdin bool) 
 		o.Stdin = os.Stdin
 	}
 	if made.Options.Terminal {
-		o.DetachKeys = keys
+		o.DetachKeys, o.Raw = keys, stdin && hasTermios(os.Stdin)
 		restore, err := rawTerminal(stdin)
 		if err != nil {
 			return err
@@ -82,6 +82,9 @@ func session(c *cli.Context, conn net.Conn, made *runner.Container, stdin bool) 
 	code, err := runner.Session(context.WithoutCancel(c.Context), conn, o)
 	if errors.Is(err, runner.ErrDetached) {
 		return nil
+	}
+	if errors.Is(err, runner.ErrHungUp) {
+		return exit(128 + int(unix.SIGHUP))
 	}
 	if err != nil {
 		return err
@@ -157,11 +160,7 @@ func restartCommand() *cli.Command {
 					if err != nil {
 						return "", err
 					}
-					if err := cs.Stop(c.Context, name, timeout, sig); err != nil {
-						return "", err
-					}
-					_, err = cs.Start(c.Context, name, runner.StartOptions{Root: s.Root()})
-					return name, err
+					return name, cs.Restart(c.Context, name, timeout, sig, runner.StartOptions{Root: s.Root()})
 				})(c)
 			})
 		},

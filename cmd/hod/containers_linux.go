@@ -5,7 +5,7 @@ func containerVerbs() []verb {
 	return append([]verb{
 		{"run", runCommand}, {"create", createCommand}, {"start", startCommand}, {"restart", restartCommand},
 		{"attach", attachCommand}, {"exec", execCommand}, {"cp", cpCommand}, {"diff", diffCommand}, {"commit", commitCommand}, {"ps", psCommand}, {"logs", logsCommand}, {"port", portCommand},
-		{"stats", statsCommand}, {"top", topCommand}, {"volume", volumeCommand}, {"update", updateCommand}, {"__monitor", monitorCommand}, {"__container-prune", containerPruneCommand}, {"spec", specCommand}, {"runtime", runtimeCommand},
+		{"stats", statsCommand}, {"top", topCommand}, {"events", eventsCommand}, {"volume", volumeCommand}, {"update", updateCommand}, {"__monitor", monitorCommand}, {"__container-prune", containerPruneCommand}, {"spec", specCommand}, {"runtime", runtimeCommand},
 	}, among(lifeVerbs, "stop", "kill", "pause", "unpause", "wait", "rm", "rename")...)
 }
 

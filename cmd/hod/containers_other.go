@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/hodbuild/hod/cmd/hod/progress"
@@ -19,6 +20,10 @@ func machineVerbs() []verb { return nil }
 
 func inspectContainer(context.Context, *layers.Store, string, bool) (any, error) {
 	return nil, runner.ErrNoContainer
+}
+
+func inspectVolume(*layers.Store, string) (any, error) {
+	return nil, errors.New("volumes are Linux containers' only")
 }
 
 func exportContainer(*cli.Context, *layers.Store, *runner.Containers, string) error {

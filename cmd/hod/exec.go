@@ -108,19 +108,17 @@ func port(c *cli.Context) error {
 			}
 			want = list[0]
 		}
-		any := false
+		any, lines := false, []portLine(nil)
 		if s.Network != nil {
-			for _, p := range s.Network.Ports {
-				name := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
-				for _, ip := range hostAddresses(p) {
-					switch want {
-					case "":
-						fmt.Fprintf(c.App.Writer, "%s -> %s:%d\n", name, ip, p.HostPort)
-					case name:
-						any = true
-						fmt.Fprintf(c.App.Writer, "%s:%d\n", ip, p.HostPort)
-					}
-				}
+			lines = portLines(s.Network.Ports, nil)
+		}
+		for _, l := range lines {
+			switch name := fmt.Sprintf("%d/%s", l.to, l.protocol); want {
+			case "":
+				fmt.Fprintf(c.App.Writer, "%s -> %s:%d\n", name, l.ip, l.from)
+			case name:
+				any = true
+				fmt.Fprintf(c.App.Writer, "%s:%d\n", l.ip, l.from)
 			}
 		}
 		if want != "" && !any {

@@ -91,8 +91,33 @@ func execute(w io.Writer, t *template.Template, v any) error {
 	return err
 }
 
-// row is what a template sees of one line: field to text.
+// row is what a template sees of one line: field to text. Labels that Label finds
+// have fields of their own, which nothing else shows.
 type row map[string]string
+
+const labelField = "label "
+
+// Label is the value of one label, as in {{.Label "name"}}.
+func (r row) Label(name string) string { return r[labelField+name] }
+
+// MarshalJSON is what {{json .}} shows.
+func (r row) MarshalJSON() ([]byte, error) {
+	shown := map[string]string{}
+	for k, v := range r {
+		if !strings.HasPrefix(k, labelField) {
+			shown[k] = v
+		}
+	}
+	return compactJSON(shown)
+}
+
+// addLabels lets templates ask for single labels.
+func (r row) addLabels(labels map[string]string) row {
+	for k, v := range labels {
+		r[labelField+k] = v
+	}
+	return r
+}
 
 // printRows prints a list as Docker does: format "" and "table" are the table
 // that usual names, "table …" one of one's own, "json" an object per line, and

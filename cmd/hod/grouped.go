@@ -22,7 +22,7 @@ var grouped = map[string]map[string][]string{
 		"load": {"load"}, "ls": {"images"}, "prune": {"prune"}, "pull": {"pull"}, "push": {"push"}, "remove": {"rmi"}, "rm": {"rmi"},
 		"save": {"save"}, "tag": {"tag"},
 	},
-	"system":  {"df": {"df"}, "info": {"info"}, "prune": {"prune", "--containers", "--cache"}},
+	"system":  {"df": {"df"}, "events": {"events"}, "info": {"info"}, "prune": {"prune", "--containers", "--cache"}},
 	"builder": {"build": {"build"}, "prune": {"prune", "--cache"}},
 	"buildx":  {"build": {"build"}, "du": {"df"}, "prune": {"prune", "--cache"}},
 }
@@ -33,7 +33,6 @@ var elsewhere = map[string]string{
 	"compose":    "hod starts containers one by one: --network container:NAME lets them meet on localhost",
 	"context":    "there is no daemon to choose: --root FOLDER chooses a store",
 	"search":     "hod catalog HOST lists a registry's repositories, hod tags NAME their tags",
-	"events":     "hod ps tells what runs, hod wait waits for an end, hod logs -f tells what is said",
 	"swarm":      "hod runs containers on one machine",
 	"service":    "hod runs containers on one machine",
 	"stack":      "hod runs containers on one machine",

@@ -15,11 +15,11 @@ import (
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
-		Usage:     "Show all that is known of containers and images",
+		Usage:     "Show all that is known of containers, images and volumes",
 		ArgsUsage: "NAME…",
 		Flags: []cli.Flag{
 			formatFlag(),
-			&cli.StringFlag{Name: "type", Usage: "container or image; a container first if left out"},
+			&cli.StringFlag{Name: "type", Usage: "container, image or volume; the first that there is if left out"},
 			&cli.BoolFlag{Name: "size", Aliases: []string{"s"}, Usage: "with the sizes of containers"},
 			&cli.StringFlag{Name: "platform", Usage: "choose from an image of many platforms"},
 		},
@@ -31,8 +31,8 @@ func inspect(c *cli.Context) error {
 	if err := arguments(c, 1, -1); err != nil {
 		return err
 	}
-	if kind := c.String("type"); kind != "" && kind != "container" && kind != "image" {
-		return withHint(fmt.Errorf("type %q is unknown", kind), "there are container and image")
+	if kind := c.String("type"); kind != "" && kind != "container" && kind != "image" && kind != "volume" {
+		return withHint(fmt.Errorf("type %q is unknown", kind), "there are container, image and volume")
 	}
 	return lookAtStore(c, func(s *layers.Store) error {
 		found, failed := []any{}, error(nil)
@@ -54,6 +54,9 @@ func inspectOne(c *cli.Context, s *layers.Store, name string) (any, error) {
 		return nil, err
 	}
 	kind := c.String("type")
+	if kind == "volume" {
+		return inspectVolume(s, name)
+	}
 	if kind != "image" {
 		v, err := inspectContainer(c.Context, s, name, c.Bool("size"))
 		if err == nil || kind == "container" || !errors.Is(err, runner.ErrNoContainer) {
@@ -62,6 +65,9 @@ func inspectOne(c *cli.Context, s *layers.Store, name string) (any, error) {
 	}
 	img, err := s.Resolve(name, p)
 	if err != nil {
+		if v, missing := inspectVolume(s, name); kind == "" && missing == nil {
+			return v, nil
+		}
 		return nil, err
 	}
 	return inspectImage(c.Context, s, img)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,10 +84,7 @@ func inspectConfig(c *runner.Container) map[string]any {
 		cmd = o.Args
 	}
 	host, exposed := cmp.Or(o.Hostname, c.ShortID()), map[string]struct{}{}
-	for p := range c.Config.ExposedPorts {
-		exposed[withProtocol(p)] = struct{}{}
-	}
-	for _, p := range o.Expose {
+	for _, p := range exposedPorts(c) {
 		exposed[p] = struct{}{}
 	}
 	health := c.Config.Healthcheck
@@ -112,21 +110,21 @@ func inspectHost(c *runner.Container) map[string]any {
 	o, r := c.Options, c.Options.Resources
 	binds, tmpfs, bindings := []string{}, map[string]string{}, map[string][]map[string]string{}
 	for _, m := range o.Mounts {
-		mode := "rw"
-		if m.ReadOnly {
-			mode = "ro"
-		}
 		switch m.Type {
 		case "tmpfs":
-			tmpfs[m.Target] = strings.Join(m.Options, ",")
+			tmpfs[m.Target] = tmpfsText(m)
 		default:
-			binds = append(binds, m.Source+":"+m.Target+":"+mode)
+			mode := ""
+			if m.ReadOnly {
+				mode = ":ro"
+			}
+			binds = append(binds, m.Source+":"+m.Target+mode)
 		}
 	}
 	for _, p := range o.Ports {
 		key, port := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol), ""
 		if p.HostPort != 0 {
-			port = fmt.Sprint(p.HostPort)
+			port = portSpan(int(p.HostPort), max(int(p.HostLast), int(p.HostPort))-int(p.HostPort)+1)
 		}
 		bindings[key] = append(bindings[key], map[string]string{"HostIp": p.HostIP, "HostPort": port})
 	}
@@ -150,6 +148,20 @@ func inspectHost(c *runner.Container) map[string]any {
 		"CpuPeriod": r.CPUPeriod, "CpuQuota": r.CPUQuota, "CpusetCpus": r.CpusetCPUs, "CpusetMems": r.CpusetMems, "PidsLimit": r.PidsLimit, "BlkioWeight": r.BlkioWeight,
 		"CgroupParent": o.CgroupParent, "Devices": devices, "DeviceCgroupRules": o.DeviceRules, "Ulimits": o.Ulimits, "Sysctls": o.Sysctls, "Annotations": o.Annotations,
 	}
+}
+
+func tmpfsText(m runner.MountSpec) string {
+	options := slices.Clone(m.Options)
+	if m.ReadOnly {
+		options = append(options, "ro")
+	}
+	if m.TmpfsSize > 0 {
+		options = append(options, fmt.Sprintf("size=%d", m.TmpfsSize))
+	}
+	if m.TmpfsMode > 0 {
+		options = append(options, fmt.Sprintf("mode=%o", m.TmpfsMode))
+	}
+	return strings.Join(options, ",")
 }
 
 func inspectMounts(cs *runner.Containers, c *runner.Container) []map[string]any {

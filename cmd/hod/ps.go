@@ -82,7 +82,7 @@ func ps(c *cli.Context) error {
 		}
 		return printRows(c.App.Writer, format, usual, row{
 			"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT", "Status": "STATUS",
-			"State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "Size": "SIZE",
+			"State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "Size": "SIZE", "LocalVolumes": "LOCAL VOLUMES",
 		}, rows)
 	})
 }
@@ -94,16 +94,28 @@ func psRow(e runner.Entry, whole bool) row {
 	} else if r := []rune(command); len(r) > 20 {
 		command = string(r[:19]) + "…"
 	}
-	var mounts []string
-	for _, m := range e.Options.Mounts {
-		mounts = append(mounts, m.Source)
-	}
 	now := time.Now()
-	return row{
+	r := row{
 		"ID": id, "Image": e.Image, "Command": strconv.Quote(command), "RunningFor": humanAge(now, e.Created),
 		"CreatedAt": e.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "Status": statusText(e.State, now), "State": string(e.State.Status), "Size": "0B", "LocalVolumes": strconv.Itoa(len(e.Volumes) + len(e.Anonymous)),
-		"Ports": portsText(e), "Names": e.Name, "Labels": labelsText(e.Labels()), "Mounts": strings.Join(mounts, ","), "Networks": networkMode(e.Container),
+		"Ports": portsText(e), "Names": e.Name, "Labels": labelsText(e.Labels()), "Mounts": mountsText(e.Options.Mounts, whole), "Networks": networkMode(e.Container),
 	}
+	return r.addLabels(e.Labels())
+}
+
+// mountsText names the sources of what is mounted; memory has none.
+func mountsText(mounts []runner.MountSpec, whole bool) string {
+	var out []string
+	for _, m := range mounts {
+		name := []rune(m.Source)
+		if !whole && len(name) > 15 {
+			name = append(name[:14:14], '…')
+		}
+		if len(name) > 0 {
+			out = append(out, string(name))
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 func networkMode(c *runner.Container) string {
@@ -144,39 +156,4 @@ func statusText(s *runner.State, now time.Time) string {
 		return fmt.Sprintf("Exited (%d) %s (out of memory)", s.ExitCode, humanAge(now, s.FinishedAt))
 	}
 	return fmt.Sprintf("Exited (%d) %s", s.ExitCode, humanAge(now, s.FinishedAt))
-}
-
-func portsText(e runner.Entry) string {
-	if e.State.Network == nil {
-		return ""
-	}
-	var out []string
-	published := map[string]bool{}
-	for _, p := range e.State.Network.Ports {
-		key := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
-		published[key] = true
-		for _, ip := range hostAddresses(p) {
-			out = append(out, fmt.Sprintf("%s:%d->%s", ip, p.HostPort, key))
-		}
-	}
-	for _, port := range slices.Sorted(maps.Keys(e.Config.ExposedPorts)) {
-		if !strings.Contains(port, "/") {
-			port += "/tcp"
-		}
-		if !published[port] {
-			out = append(out, port)
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
-// hostAddresses are those that docker prints for a published port.
-func hostAddresses(p runner.PortMapping) []string {
-	switch {
-	case p.HostIP == "":
-		return []string{"0.0.0.0", "[::]"}
-	case strings.Contains(p.HostIP, ":"):
-		return []string{"[" + p.HostIP + "]"}
-	}
-	return []string{p.HostIP}
 }

@@ -90,11 +90,9 @@ func matchOne(e runner.Entry, key, v string) bool {
 	case "network":
 		return networkMode(e.Container) == v || e.Options.Network == v
 	case "expose":
-		exposed := slices.Clone(e.Options.Expose)
-		for p := range e.Config.ExposedPorts {
-			exposed = append(exposed, withProtocol(p))
-		}
-		return slices.Contains(exposed, withProtocol(v))
+		list, err := runner.ParseExpose(v)
+		have := exposedPorts(e.Container)
+		return err == nil && slices.ContainsFunc(list, func(p string) bool { return slices.Contains(have, p) })
 	case "id":
 		return strings.HasPrefix(e.ID, v)
 	case "status":
@@ -110,10 +108,7 @@ func matchOne(e runner.Entry, key, v string) bool {
 	case "health":
 		return e.State.Health != nil && e.State.Health.Status == v || e.State.Health == nil && v == "none"
 	case "publish":
-		return slices.ContainsFunc(e.Options.Ports, func(p runner.PortMapping) bool {
-			n := strconv.Itoa(int(p.ContainerPort))
-			return v == n || v == n+"/"+p.Protocol || v == strconv.Itoa(int(p.HostPort))
-		})
+		return publishes(e, v)
 	}
 	return false
 }

@@ -20,7 +20,7 @@ import (
 // outside are the verbs that neither make nor read files of subordinate ids, and
 // those that find out by themselves: they begin outside of the user's namespace.
 var outside = []string{
-	"attach", "cp", "exec", "export", "history", "images", "info", "inspect", "kill", "login", "logout", "logs", "pause", "port", "rename",
+	"attach", "cp", "events", "exec", "export", "history", "images", "info", "inspect", "kill", "login", "logout", "logs", "pause", "port", "rename",
 	"stats", "stop", "tag", "tags", "top", "unpause", "wait", "why",
 }
 

@@ -6,33 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/hodbuild/hod/runner"
 	"github.com/urfave/cli/v2"
 )
-
-func topCommand() *cli.Command {
-	return &cli.Command{Name: "top", Usage: "List the processes of a container", ArgsUsage: "CONTAINER", Action: func(c *cli.Context) error {
-		if err := arguments(c, 1, 1); err != nil {
-			return err
-		}
-		return withContainers(c, func(cs *runner.Containers) error {
-			list, err := cs.Top(c.Context, c.Args().First())
-			if err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(c.App.Writer, 8, 0, 3, ' ', 0)
-			fmt.Fprintln(w, "UID\tPID\tPPID\tTIME\tCMD")
-			for _, p := range list {
-				s := int(p.CPU.Seconds())
-				fmt.Fprintf(w, "%d\t%d\t%d\t%02d:%02d:%02d\t%s\n", p.UID, p.PID, p.PPID, s/3600, s/60%60, s%60, printable(p.Command))
-			}
-			return w.Flush()
-		})
-	}}
-}
 
 func statsCommand() *cli.Command {
 	return &cli.Command{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/runner"
 	"github.com/urfave/cli/v2"
 )
@@ -76,7 +77,7 @@ func volumeList(c *cli.Context) error {
 			if !keep(v) {
 				continue
 			}
-			rows = append(rows, row{"Driver": v.Driver, "Name": v.Name, "Scope": v.Scope, "Mountpoint": v.Mountpoint, "Labels": labelsText(v.Labels)})
+			rows = append(rows, row{"Driver": v.Driver, "Name": v.Name, "Scope": v.Scope, "Mountpoint": v.Mountpoint, "Labels": labelsText(v.Labels)}.addLabels(v.Labels))
 		}
 		format := c.String("format")
 		if c.Bool("quiet") && format == "" {
@@ -104,6 +105,15 @@ func volumeInspect(c *cli.Context) error {
 		}
 		return errors.Join(printInspected(c, found), failed)
 	})
+}
+
+// inspectVolume is inspect's answer for a volume.
+func inspectVolume(s *layers.Store, name string) (any, error) {
+	cs, err := containersOf(s)
+	if err != nil {
+		return nil, err
+	}
+	return cs.Volumes().Inspect(name)
 }
 
 func volumePrune(c *cli.Context) error {

@@ -19,6 +19,7 @@ import (
 type Port struct {
 	HostIP        string // empty: every address, of both families
 	HostPort      uint16 // 0: chosen
+	HostLast      uint16 `json:",omitempty"` // not 0: the first free one from HostPort to this
 	ContainerPort uint16
 	Protocol      string // tcp or udp
 }
@@ -73,11 +74,15 @@ func (p *Publisher) listen(port Port, to netip.Addr) error {
 		if err != nil && port.HostPort == 0 && try < 20 && errors.Is(err, unix.EADDRINUSE) {
 			continue
 		}
+		if port.HostPort < port.HostLast && errors.Is(err, unix.EADDRINUSE) {
+			port.HostPort++
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("publish port %s: %w", net.JoinHostPort(port.HostIP, strconv.Itoa(int(port.HostPort))), plain(err))
 		}
 		p.closers = append(p.closers, closer)
-		port.HostPort = chosen
+		port.HostPort, port.HostLast = chosen, 0
 		p.Ports = append(p.Ports, port)
 		return nil
 	}
