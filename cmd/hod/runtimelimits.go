@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,26 +129,7 @@ func runtimePs(c *cli.Context, r bundle.Runtime, id string) error {
 	if len(args) == 0 {
 		args = []string{"-ef"}
 	}
-	out, err := exec.Command("ps", args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("run ps: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	head, rest, _ := strings.Cut(string(out), "\n")
-	column := slices.Index(strings.Fields(head), "PID")
-	if column < 0 {
-		return fmt.Errorf("ps %s shows no column PID", strings.Join(args, " "))
-	}
-	fmt.Fprintln(c.App.Writer, head)
-	for line := range strings.Lines(rest) {
-		fields := strings.Fields(line)
-		if len(fields) <= column {
-			continue
-		}
-		if pid, err := strconv.Atoi(fields[column]); err == nil && slices.Contains(pids, pid) {
-			fmt.Fprint(c.App.Writer, line)
-		}
-	}
-	return nil
+	return printPs(c.App.Writer, pids, args)
 }
 
 func runtimeEvents(c *cli.Context, r bundle.Runtime, id string) error {

@@ -28,7 +28,11 @@ func topCommand() *cli.Command {
 				return err
 			}
 			if c.NArg() > 1 {
-				return topByPs(c.App.Writer, list, c.Args().Tail())
+				var pids []int
+				for _, p := range list {
+					pids = append(pids, p.PID)
+				}
+				return printPs(c.App.Writer, pids, c.Args().Tail())
 			}
 			w := tabwriter.NewWriter(c.App.Writer, 8, 0, 3, ' ', 0)
 			fmt.Fprintln(w, "UID\tPID\tPPID\tTIME\tCMD")
@@ -41,22 +45,22 @@ func topCommand() *cli.Command {
 	}}
 }
 
-// topByPs shows what the machine's ps says of the processes, with options of its own.
-func topByPs(w io.Writer, list []runner.ProcessInfo, options []string) error {
+// printPs shows what the machine's ps says of the processes, with options of its own.
+func printPs(w io.Writer, pids []int, options []string) error {
 	var why bytes.Buffer
-	var pids []string
-	for _, p := range list {
-		pids = append(pids, strconv.Itoa(p.PID))
+	var list []string
+	for _, pid := range pids {
+		list = append(list, strconv.Itoa(pid))
 	}
 	// One that shows only this terminal's processes shows those asked for; not every ps can.
-	out, err := exec.Command("ps", append(slices.Clone(options), "-q", strings.Join(pids, ","))...).Output()
+	out, err := exec.Command("ps", append(slices.Clone(options), "-q", strings.Join(list, ","))...).Output()
 	if err != nil {
 		cmd := exec.Command("ps", options...)
 		cmd.Stderr = &why
 		out, err = cmd.Output()
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		return withHint(errors.New("top with options of ps: this machine has no ps"), "leave them out, or install procps")
+		return withHint(errors.New("options of ps: this machine has no ps"), "leave them out, or install procps")
 	}
 	if err != nil {
 		said, _, _ := strings.Cut(strings.TrimSpace(why.String()), "\n")
@@ -65,11 +69,11 @@ func topByPs(w io.Writer, list []runner.ProcessInfo, options []string) error {
 	heading, rest, _ := strings.Cut(string(out), "\n")
 	at := slices.Index(strings.Fields(heading), "PID")
 	if at < 0 {
-		return withHint(fmt.Errorf("ps %s: its table has no column PID", strings.Join(options, " ")), "add pid to its columns: hod top CONTAINER -o pid,comm")
+		return withHint(fmt.Errorf("ps %s: its table has no column PID", strings.Join(options, " ")), "add pid to its columns, as in -o pid,comm")
 	}
 	fmt.Fprintln(w, heading)
 	for _, line := range strings.Split(rest, "\n") {
-		if f := strings.Fields(line); len(f) > at && slices.Contains(pids, f[at]) {
+		if f := strings.Fields(line); len(f) > at && slices.Contains(list, f[at]) {
 			fmt.Fprintln(w, printable(line))
 		}
 	}
