@@ -21,6 +21,10 @@ type (
 	Warning = dockerfile.Warning
 	// CacheFolder is a cache in a folder.
 	CacheFolder = cache.Folder
+	// Plan is the graph of steps; Outline says what of a build can be set, and Need a secret or an agent that it wants.
+	Plan    = plan.Plan
+	Outline = plan.Outline
+	Need    = plan.Need
 	// Location is a place in a recipe.
 	Location = dockerfile.Location
 )

@@ -214,12 +214,12 @@ func ParseRestart(s string) (RestartPolicy, error) {
 	return p, nil
 }
 
-// ParseEnvFile reads the lines of an --env-file: KEY=VALUE, or KEY alone, which
+// ParseEnvFile reads the lines of an --env-file or a --label-file: KEY=VALUE, or KEY alone, which
 // takes the value that lookup finds; # begins a comment line.
 func ParseEnvFile(name string, lookup func(string) (string, bool)) ([]string, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read env file: %w", err)
+		return nil, err
 	}
 	var env []string
 	text := strings.TrimPrefix(string(data), "\ufeff")
@@ -230,7 +230,7 @@ func ParseEnvFile(name string, lookup func(string) (string, bool)) ([]string, er
 		}
 		e, err := ParseEnv(line, lookup)
 		if err != nil {
-			return nil, fmt.Errorf("read env file %q: line %d: %w", name, i+1, err)
+			return nil, fmt.Errorf("%s: line %d: %w", name, i+1, err)
 		}
 		env = append(env, e...)
 	}

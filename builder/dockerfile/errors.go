@@ -57,6 +57,11 @@ func (e *Error) Excerpt() string {
 	return b.String()
 }
 
+// Excerpt returns the lines that a warning is about and those around them, as those of an Error.
+func (r *Recipe) Excerpt(w Warning) string {
+	return (&Error{Line: w.Line, Last: w.Last, Err: errors.New(w.Message), text: r.text}).Excerpt()
+}
+
 const (
 	around  = 2 // lines of the recipe that are shown before and after a mistake
 	longest = 8 // lines at each end of a long instruction that are shown

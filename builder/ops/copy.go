@@ -186,10 +186,16 @@ func (p *planner) requireParents(f source.Files, pivot, pattern string) error {
 
 func notFound(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%q: not found: %w", path.Join("/", name), fs.ErrNotExist)
+		return &missingError{path.Join("/", name)}
 	}
 	return err
 }
+
+// missingError is a source that is not there.
+type missingError struct{ name string }
+
+func (e *missingError) Error() string { return fmt.Sprintf("%q: not found", e.name) }
+func (e *missingError) Unwrap() error { return fs.ErrNotExist }
 
 // one copies one match of a source.
 func (p *planner) one(ctx context.Context, s Source, match string) error {

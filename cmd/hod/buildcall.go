@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -55,7 +57,9 @@ func (k call) do(c *cli.Context, o builder.Options) error {
 		if err != nil {
 			return err
 		}
-		return k.print(w, list, func(tw io.Writer) {
+		return k.print(w, list, func(w io.Writer) {
+			tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+			defer tw.Flush()
 			fmt.Fprintln(tw, "TARGET\tDESCRIPTION")
 			for _, t := range list.Targets {
 				name := t.Name
@@ -76,18 +80,42 @@ func (k call) do(c *cli.Context, o builder.Options) error {
 		return p.Write(w, k.format)
 	}
 	out := p.Targets[0].Outline
-	return k.print(w, out, func(tw io.Writer) {
-		fmt.Fprintln(tw, "BUILD ARG\tVALUE\tDESCRIPTION")
-		for _, a := range out.Args {
-			fmt.Fprintf(tw, "%s\t%s\t%s\n", a.Name, printable(a.Value), printable(a.Description))
+	return k.print(w, out, func(w io.Writer) { printOutline(w, out) })
+}
+
+// printOutline writes the tables that are not empty, each with widths of its own.
+func printOutline(w io.Writer, out builder.Outline) {
+	table := func(rows int, head string, row func(tw io.Writer, i int)) {
+		if rows == 0 {
+			return
 		}
-		for _, n := range out.Secrets {
-			fmt.Fprintf(tw, "secret %s\trequired=%v\t\n", printable(n.Name), n.Required)
+		tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+		fmt.Fprint(tw, head)
+		for i := range rows {
+			row(tw, i)
 		}
-		for _, n := range out.SSH {
-			fmt.Fprintf(tw, "ssh %s\trequired=%v\t\n", printable(n.Name), n.Required)
+		tw.Flush()
+		fmt.Fprintln(w)
+	}
+	needs := func(kind string, list []builder.Need) {
+		table(len(list), kind+"\tREQUIRED\n", func(tw io.Writer, i int) {
+			fmt.Fprintf(tw, "%s\t%s\n", printable(list[i].Name), map[bool]string{true: "true"}[list[i].Required])
+		})
+	}
+	if out.Name != "" || out.Description != "" {
+		tw := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+		fmt.Fprintf(tw, "TARGET:\t%s\n", cmp.Or(out.Name, "(default)"))
+		if out.Description != "" {
+			fmt.Fprintf(tw, "DESCRIPTION:\t%s\n", printable(out.Description))
 		}
+		tw.Flush()
+		fmt.Fprintln(w)
+	}
+	table(len(out.Args), "BUILD ARG\tVALUE\tDESCRIPTION\n", func(tw io.Writer, i int) {
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", out.Args[i].Name, printable(out.Args[i].Value), printable(out.Args[i].Description))
 	})
+	needs("SECRET", out.Secrets)
+	needs("SSH", out.SSH)
 }
 
 // check prints what the linter finds; findings are exit code 1.
@@ -115,18 +143,38 @@ func (k call) check(c *cli.Context, o builder.Options) error {
 	if isRecipe && broken.Line > 0 {
 		report.Error = &lintError{broken.Error(), builder.LinesAt(broken.Line, broken.Last)}
 	}
-	perr := k.print(c.App.Writer, report, func(tw io.Writer) {
-		for _, w := range found {
-			fmt.Fprintf(tw, "WARNING: %s - %s\n%s\nline %d\n\n", w.Rule, w.URL, printable(w.Message), w.Line)
-		}
-		if len(found) == 0 {
-			fmt.Fprintln(tw, "Check complete, no warnings found.")
-		}
-	})
+	perr := k.print(c.App.Writer, report, func(w io.Writer) { printFound(w, p, found) })
 	if perr != nil || len(found) == 0 && report.Error == nil {
 		return perr
 	}
 	return exit(1)
+}
+
+// printFound writes the findings as docker build --check does, in the recipe's order; without a plan nothing of it is shown.
+func printFound(w io.Writer, p *builder.Plan, found []builder.Warning) {
+	switch len(found) {
+	case 0:
+		fmt.Fprintln(w, "Check complete, no warnings found.")
+	case 1:
+		fmt.Fprintln(w, "Check complete, 1 warning has been found!")
+	default:
+		fmt.Fprintf(w, "Check complete, %d warnings have been found!\n", len(found))
+	}
+	slices.SortStableFunc(found, func(a, b builder.Warning) int { return cmp.Compare(a.Line, b.Line) })
+	for _, f := range found {
+		fmt.Fprintf(w, "\nWARNING: %s", f.Rule)
+		if f.URL != "" {
+			fmt.Fprintf(w, " - %s", f.URL)
+		}
+		fmt.Fprintf(w, "\n%s\n", printable(f.Message))
+		switch {
+		case f.Line == 0:
+		case p == nil:
+			fmt.Fprintf(w, "line %d\n", f.Line)
+		default:
+			fmt.Fprintf(w, "%s:%d\n%s", p.Recipe.Name, f.Line, p.Recipe.Excerpt(f))
+		}
+	}
 }
 
 // checked is the result of a check in BuildKit's JSON.
@@ -155,7 +203,7 @@ type lintError struct {
 	Location *builder.Location `json:"location,omitempty"`
 }
 
-// print writes JSON or a table.
+// print writes JSON or text.
 func (k call) print(w io.Writer, v any, text func(io.Writer)) error {
 	if k.json {
 		enc := json.NewEncoder(w)
@@ -163,7 +211,6 @@ func (k call) print(w io.Writer, v any, text func(io.Writer)) error {
 		enc.SetEscapeHTML(false)
 		return enc.Encode(v)
 	}
-	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
-	text(tw)
-	return tw.Flush()
+	text(w)
+	return nil
 }

@@ -113,7 +113,7 @@ func envOptions(c *cli.Context, o *runner.ContainerOptions) error {
 	for _, name := range c.StringSlice("env-file") {
 		env, err := runner.ParseEnvFile(name, os.LookupEnv)
 		if err != nil {
-			return err
+			return fmt.Errorf("read env file: %w", err)
 		}
 		o.Env = append(o.Env, env...)
 	}
@@ -144,7 +144,7 @@ func labelOptions(c *cli.Context, o *runner.ContainerOptions) error {
 	for _, name := range c.StringSlice("label-file") {
 		list, err := runner.ParseEnvFile(name, nothing)
 		if err != nil {
-			return err
+			return fmt.Errorf("read label file: %w", err)
 		}
 		all = append(all, list...)
 	}

@@ -37,8 +37,11 @@ func (e *StepError) Error() string {
 	return e.Step + ": " + e.Errno.Error()
 }
 
-// Hint says what is usually wrong where a program cannot be executed.
+// Hint says what is usually wrong where a program cannot be executed or a mount has no place.
 func (e *StepError) Hint() string {
+	if strings.Contains(e.Step, "mount point ") {
+		return "the path leads by a link or a file of the image to where nothing can be mounted, as below /proc, /sys or /dev: name another target, or another VOLUME in the recipe"
+	}
 	name, exec := strings.CutPrefix(e.Step, "exec ")
 	switch {
 	case !exec:
