@@ -198,10 +198,23 @@ func (s *Store) image(id digest.Digest) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := &Image{ID: id, Config: config}
+	img, err := s.imageRecord(id)
+	if err != nil {
+		return nil, err
+	}
+	img.Config = config
 	if img.Platform, img.Chain, err = parseConfig(config); err != nil {
 		return nil, fmt.Errorf("image %s: %w", id, err)
 	}
+	held := img.Chain
+	if img.Manifest != nil {
+		held = append(slices.Clone(held), img.Manifest.Digest)
+	}
+	return img, s.hold(held...)
+}
+
+// imageRecord is an image as far as its record says.
+func (s *Store) imageRecord(id digest.Digest) (*Image, error) {
 	raw, err := readRecord(s.imagePath(id))
 	if err != nil {
 		return nil, err
@@ -210,10 +223,5 @@ func (s *Store) image(id digest.Digest) (*Image, error) {
 	if err := json.Unmarshal(raw, &rec); err != nil {
 		return nil, fmt.Errorf("read record of image %s: %w", id, err)
 	}
-	img.Manifest, img.Built, img.Source, img.Annotations, img.Origins = rec.Manifest, rec.Built, rec.Source, rec.Annotations, rec.Origins
-	held := img.Chain
-	if img.Manifest != nil {
-		held = append(slices.Clone(held), img.Manifest.Digest)
-	}
-	return img, s.hold(held...)
+	return &Image{ID: id, Manifest: rec.Manifest, Built: rec.Built, Source: rec.Source, Annotations: rec.Annotations, Origins: rec.Origins}, nil
 }

@@ -12,6 +12,17 @@ import (
 // Images lists every image of the store, whether or not it has a name. What is
 // removed meanwhile is left out.
 func (s *Store) Images(ctx context.Context) ([]*Image, error) {
+	return s.eachImage(ctx, s.image)
+}
+
+// ImageRecords lists every image as far as its record says, for those who look for
+// where something came from or was left: without config and chain, and nothing of it
+// is held.
+func (s *Store) ImageRecords(ctx context.Context) ([]*Image, error) {
+	return s.eachImage(ctx, s.imageRecord)
+}
+
+func (s *Store) eachImage(ctx context.Context, read func(digest.Digest) (*Image, error)) ([]*Image, error) {
 	entries, err := os.ReadDir(s.path("images/ids"))
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
@@ -25,7 +36,7 @@ func (s *Store) Images(ctx context.Context) ([]*Image, error) {
 		if validDigest(d) != nil { // a record that is being written
 			continue
 		}
-		img, err := s.image(d)
+		img, err := read(d)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}

@@ -36,7 +36,7 @@ func (c *Client) PushAs(ctx context.Context, store *layers.Store, local, remote 
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	images, err := store.Images(ctx)
+	images, err := store.ImageRecords(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
 	}

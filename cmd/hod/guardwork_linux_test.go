@@ -43,6 +43,29 @@ func TestGuardWork(t *testing.T) {
 	}
 }
 
+// TestGuardPushAmongImages pushes an image again in a store that has others, too: it
+// reads a record of each, and no more.
+func TestGuardPushAmongImages(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the inputs are made by a step that wants root")
+	}
+	const others = 15
+	dir, root := t.TempDir(), filepath.Join(t.TempDir(), "hod")
+	registry := guardInputs(t, dir, root)
+	alone := count(t, dir, root, "push", "-q", registry+"/base:1")
+	script := fmt.Sprintf(`set -e; tar -cf file.tar file; for i in $(seq %d); do "$HOD" import -c "ENV I=$i" file.tar other:$i; done`, others)
+	prepare := exec.Command("sh", "-c", script)
+	prepare.Dir, prepare.Env = dir, append(os.Environ(), "HOD="+hod, "HOD_ROOT="+root)
+	if out, err := prepare.CombinedOutput(); err != nil {
+		t.Fatalf("make images: %v\n%s", err, out)
+	}
+	among := count(t, dir, root, "push", "-q", registry+"/base:1")
+	t.Logf("alone: %v\namong %d: %v", alone, others, among)
+	if more := among.calls - alone.calls; more > 20*others || more < others {
+		t.Errorf("%d calls more for %d images", more, others)
+	}
+}
+
 func (e effort) exceeds(most effort) bool {
 	return e.calls > most.calls || e.processes > most.processes || e.written > most.written || e.allocs > most.allocs || e.memory > most.memory
 }
