@@ -1,9 +1,25 @@
 package main_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// TestTerminalCloses closes the window in which somebody works in a container:
+// what was attached ends, the container lives on where its program takes no notice.
+func TestTerminalCloses(t *testing.T) {
+	s := newScreen(t, "80", "20")
+	s.tmux("new-window", "bash --noprofile --rcfile "+filepath.Join(filepath.Dir(s.socket), "rc"))
+	s.await(`ready>`)
+	s.types("clear; echo $$ >client; exec hod run -it --name left --network none base sh -c 'trap : HUP; echo be''gun; while sleep 0.1; do :; done'", "Enter")
+	s.await(`(?m)^begun`)
+	s.tmux("kill-window")
+	s.types("clear; while kill -0 $(cat client) 2>/dev/null; do sleep 0.1; done; hod ps --filter name=left --format '{{.State}}'", "Enter")
+	s.await(`(?m)^running$`)
+	s.types("clear; hod rm -f left", "Enter")
+	s.await(`(?m)^left$`)
+}
 
 // TestContainerTerminal types into containers on a real terminal: its size and
 // changes of it, ctrl-C inside, the keys that detach, attach and exec, and what
