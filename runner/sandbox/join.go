@@ -86,6 +86,12 @@ func (c *compiler) enter(pid int) error {
 	if err != nil {
 		return fmt.Errorf("join sandbox of process %d: %w", pid, err)
 	}
+	// Who shares its memory enters no time namespace, so it does where the clocks are the same.
+	if flags&unix.CLONE_NEWTIME != 0 && c.shared {
+		if c.shared = !clocksDiffer(pid); c.shared {
+			flags &^= unix.CLONE_NEWTIME
+		}
+	}
 	f := os.NewFile(uintptr(target), "pidfd")
 	c.own = append(c.own, f)
 	c.inherit(f)
@@ -137,9 +143,12 @@ func differing(pid int) (uint64, error) {
 		flag uint64
 	}{
 		{"user", unix.CLONE_NEWUSER}, {"mnt", unix.CLONE_NEWNS}, {"pid", unix.CLONE_NEWPID}, {"net", unix.CLONE_NEWNET},
-		{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"cgroup", unix.CLONE_NEWCGROUP},
+		{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"cgroup", unix.CLONE_NEWCGROUP}, {"time", unix.CLONE_NEWTIME},
 	} {
 		theirs, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/" + n.file)
+		if n.flag == unix.CLONE_NEWTIME && errors.Is(err, os.ErrNotExist) {
+			continue // a kernel without
+		}
 		if err != nil {
 			return 0, fmt.Errorf("join sandbox of process %d: %w", pid, err)
 		}
@@ -152,4 +161,15 @@ func differing(pid int) (uint64, error) {
 		}
 	}
 	return flags, nil
+}
+
+// clocksDiffer says whether a process's time namespace shifts its clocks.
+func clocksDiffer(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/timens_offsets", pid))
+	for _, word := range strings.Fields(string(text)) {
+		if n, err := strconv.ParseInt(word, 10, 64); err == nil && n != 0 {
+			return true
+		}
+	}
+	return err != nil // it may
 }
