@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -52,18 +53,30 @@ func own() string {
 const leaf = "init"
 
 // passOn gives the groups below a folder its controllers. One that cannot be passed on fails the limit that needs it.
+// Processes leave before the first: the kernel would pass on some controllers (cpu, pids) beside them, and make the groups
+// below unfit for processes of their own.
 func passOn(at, base string) error {
 	controllers, err := os.ReadFile(filepath.Join(at, "cgroup.controllers"))
 	if err != nil {
 		return fmt.Errorf("read controllers: %w", err)
 	}
-	for _, c := range strings.Fields(string(controllers)) {
-		err := write(at, "cgroup.subtree_control", "+"+c)
-		if errors.Is(err, unix.EBUSY) && at == filepath.Join(base, own()) && vacate(at) == nil {
-			_ = write(at, "cgroup.subtree_control", "+"+c)
-		}
+	passed, _ := os.ReadFile(filepath.Join(at, "cgroup.subtree_control"))
+	missing := slices.DeleteFunc(strings.Fields(string(controllers)), func(c string) bool {
+		return slices.Contains(strings.Fields(string(passed)), c)
+	})
+	if len(missing) > 0 && at == filepath.Join(base, own()) && !isRoot(at) {
+		_ = vacate(at)
+	}
+	for _, c := range missing {
+		_ = write(at, "cgroup.subtree_control", "+"+c)
 	}
 	return nil
+}
+
+// isRoot says whether a folder is the root of the machine's hierarchy, which may have processes and groups.
+func isRoot(at string) bool {
+	_, err := os.Stat(filepath.Join(at, "cgroup.type"))
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // vacate moves the processes of a group into a leaf below it.
