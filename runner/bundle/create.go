@@ -27,10 +27,12 @@ import (
 // where the process's number is written.
 type CreateOptions struct {
 	Bundle, ConsoleSocket, PidFile string
+	leave                          bool // its end is somebody else's to see
 }
 
 // Create makes a container whose process waits for Start. It outlives the caller.
 func (r Runtime) Create(ctx context.Context, id string, o CreateOptions) error {
+	o.leave = true
 	p, err := r.create(ctx, id, o)
 	if err != nil {
 		return err
@@ -87,7 +89,7 @@ func (r Runtime) create(ctx context.Context, id string, o CreateOptions) (p *san
 	if err != nil {
 		return nil, fmt.Errorf("keep bundle's config.json: %w", err)
 	}
-	table, err := c.compile(spec)
+	table, err := c.compile(spec, o.leave)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +184,7 @@ func (r Runtime) claim(id, bundle string, s *specs.Spec) (*container, error) {
 }
 
 // compile makes the table of the bundle's sandbox.
-func (c *container) compile(s *specs.Spec) (*sandbox.Program, error) {
+func (c *container) compile(s *specs.Spec, leave bool) (*sandbox.Program, error) {
 	fd, err := unix.Open(c.fifo(), unix.O_RDWR|unix.O_CLOEXEC, 0) // so it waits, and sees no end of file
 	if err != nil {
 		return nil, fmt.Errorf("open start gate: %w", err)
@@ -213,7 +215,7 @@ func (c *container) compile(s *specs.Spec) (*sandbox.Program, error) {
 	o := sandbox.Options{
 		Spec: s, Root: sandbox.Root{Source: root}, Filter: filter, FilterFlags: flags, SameIDs: true, ParentOpens: true, Terminal: s.Process.Terminal,
 		Ready: os.NewFile(uintptr(fd), "start"), Unprivileged: userns.Here() == userns.Single,
-		UIDs: ranges(s.Linux.UIDMappings), GIDs: ranges(s.Linux.GIDMappings),
+		UIDs: ranges(s.Linux.UIDMappings), GIDs: ranges(s.Linux.GIDMappings), Leave: leave,
 	}
 	if !s.Process.Terminal {
 		o.Stdin, o.Stdout, o.Stderr = os.Stdin, os.Stdout, os.Stderr

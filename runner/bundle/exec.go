@@ -48,7 +48,7 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 	if err != nil {
 		return 255, err
 	}
-	j := sandbox.JoinOptions{PID: c.Pid, Process: o.Process, Filter: filter, FilterFlags: flags, Terminal: o.Process.Terminal}
+	j := sandbox.JoinOptions{PID: c.Pid, Process: o.Process, Filter: filter, FilterFlags: flags, Terminal: o.Process.Terminal, Leave: o.Detach}
 	if !o.Process.Terminal {
 		j.Stdin, j.Stdout, j.Stderr = os.Stdin, os.Stdout, os.Stderr
 	}

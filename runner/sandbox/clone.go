@@ -39,14 +39,18 @@ func (p *Process) own(started chan<- error, netns *os.File) {
 	}
 	pid := p.pid
 	started <- nil
-	p.waitErr = p.await(pid)
+	if p.program.child < 0 {
+		p.waitErr = p.end(pid)
+	} else {
+		p.waitErr = p.await(pid) // it makes the one that stays
+	}
 	if c := p.program.child; c >= 0 && p.report.slots[c] != 0 {
 		pid = int(p.report.slots[c])
 		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
 			p.pid, p.left = pid, os.NewFile(uintptr(fd), "pidfd")
 		}
 		close(p.joined)
-		p.waitErr = p.await(pid)
+		p.waitErr = p.end(pid)
 	} else {
 		close(p.joined)
 	}
@@ -82,6 +86,20 @@ func (p *Program) mountSysfs() error {
 func (p *Process) await(pid int) error {
 	for {
 		if _, err := syscall.Wait4(pid, &p.status, 0, nil); err != syscall.EINTR {
+			return err
+		}
+	}
+}
+
+// end awaits the end of the process that stays. One that is left to itself is
+// left to be reaped, too: by who takes in what the caller leaves behind, who
+// would else never hear of its end.
+func (p *Process) end(pid int) error {
+	if !p.program.leave {
+		return p.await(pid)
+	}
+	for {
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
 			return err
 		}
 	}

@@ -82,6 +82,7 @@ type Options struct {
 	Terminal              bool     // a terminal of the container's own instead
 	Init                  bool     // pid 1 is a reaper and the program its child
 	Die                   bool     // the child dies with the thread that started it
+	Leave                 bool     // the caller ends before the child, and does not reap it
 }
 
 // namespaceFlags are the clone flags of the specification's namespaces.
@@ -192,6 +193,7 @@ func (c *compiler) namespaces() error {
 	if c.cgroup && slices.ContainsFunc(c.spec.Mounts, func(m specs.Mount) bool { return strings.HasPrefix(m.Type, "cgroup") }) {
 		c.gates = 1 // what is mounted shows the namespace's root
 	}
+	c.leave = c.o.Leave
 	c.shared = c.private[unix.CLONE_NEWPID] && !c.o.Init && c.o.Ready == nil && os.Geteuid() == 0 && c.spec.Process.OOMScoreAdj == nil
 	return c.rlimits()
 }

@@ -25,6 +25,7 @@ type JoinOptions struct {
 	Stdin, Stdout, Stderr *os.File
 	Terminal              bool
 	Die                   bool
+	Leave                 bool // the caller ends before the child, and does not reap it
 	// Shared lets the child live in the caller's memory until it executes its
 	// program. The caller is root of the machine, and may die with the child where
 	// that is killed for the memory that its control group has not.
@@ -48,6 +49,7 @@ func CompileJoin(o JoinOptions) (*Program, error) {
 			Terminal: o.Terminal, Die: o.Die, Unprivileged: o.Unprivileged,
 		},
 	}
+	c.leave = o.Leave
 	c.shared = o.Shared && o.Process.OOMScoreAdj == nil
 	enter := func() error { return c.enter(o.PID) }
 	for _, step := range []func() error{c.rlimits, c.pipes, c.descriptors, enter, c.terminal, c.workingFolder, c.privilege, c.execute} {

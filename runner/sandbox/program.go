@@ -91,6 +91,7 @@ type Program struct {
 	doneR   *os.File // end of file here means that execve happened
 	doneW   *os.File
 	console *os.File // parent's side of the socket that carries the terminal
+	leave   bool     // its end is left to be reaped by others
 	child   slot     // of a joining program: the process that it leaves
 	shift   int      // entries in front of the table, see prologue
 	shared  bool     // the child may live in the parent's memory until it executes
