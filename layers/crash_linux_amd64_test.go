@@ -34,8 +34,18 @@ const (
 	crashOp   = "HOD_CRASH_OP"
 	crashRoot = "HOD_CRASH_ROOT"
 	crashTrap = "HOD_CRASH_TRAP"
-	crashFull = "HOD_TEST_FULL" // set: every N; else a sample
 )
+
+// strikes is how often a fault strikes: so often as a sample, or whole in the long form, which HOD_TEST_POINTS cuts.
+func strikes(sample, whole int) int {
+	if os.Getenv("HOD_TEST_FULL") == "" {
+		return min(sample, whole)
+	}
+	if most, err := strconv.Atoi(os.Getenv("HOD_TEST_POINTS")); err == nil {
+		return min(most, whole)
+	}
+	return whole
+}
 
 func TestMain(m *testing.M) {
 	if op := os.Getenv(crashOp); op != "" {
@@ -226,11 +236,7 @@ func hasResult(t *testing.T, op string, s *Store) {
 func points(t *testing.T, calls, sample int) []int {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("%d calls, seed %d", calls, seed)
-	all := rand.New(rand.NewPCG(seed, 0)).Perm(calls)
-	if os.Getenv(crashFull) == "" && len(all) > sample {
-		all = all[:sample]
-	}
-	return all
+	return rand.New(rand.NewPCG(seed, 0)).Perm(calls)[:strikes(sample, calls)]
 }
 
 // outcome of a supervised operation.
@@ -292,14 +298,10 @@ var powerMounts = map[string]string{"ordered": "loop", "writeback": "loop,data=w
 // shut down without a flush, as FS_IOC_GOINGDOWN does it.
 func TestPowerLoss(t *testing.T) {
 	needRoot(t)
-	full := os.Getenv(crashFull) != ""
-	cuts := 1
-	if full {
-		cuts = 20
-	}
+	cuts := strikes(1, 20)
 	for _, op := range []string{"put", "build", "ingest", "commit"} {
 		for how, mount := range powerMounts {
-			if how != "ordered" && op != "build" && !full {
+			if how != "ordered" && op != "build" && cuts == 1 {
 				continue
 			}
 			for n := range cuts {

@@ -17,7 +17,7 @@ import (
 )
 
 func bigSize() int64 {
-	if os.Getenv(crashFull) != "" {
+	if os.Getenv("HOD_TEST_FULL") != "" {
 		return 5 << 30
 	}
 	return 192 << 20

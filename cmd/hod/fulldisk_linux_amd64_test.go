@@ -123,12 +123,8 @@ func (b *crashBed) fullDisk(t *testing.T, at string, args []string, has string) 
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("it takes %d bytes, seed %d", need, seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	tries := 2
-	if os.Getenv("HOD_TEST_FULL") != "" {
-		tries = 40
-	}
 	full := 0
-	for n := range tries {
+	for n := range strikes(2, 40) {
 		leave := r.Int64N(need)
 		if n == 0 {
 			leave = need / 2

@@ -158,11 +158,9 @@ func (t *tree) write(ctx context.Context, e *Entry, at string, content io.Reader
 }
 
 func (t *tree) folder(fd int, name, at string, e *Entry) error {
-	mode := e.Mode & 0o777
-	if t.o.SingleID {
-		mode = relaxed(*e) & 0o777
-	}
+	mode := t.firstMode(e) & 0o777
 	err := unix.Mkdirat(fd, name, mode)
+	fresh := err == nil
 	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
 		if err = unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -181,7 +179,7 @@ func (t *tree) folder(fd int, name, at string, e *Entry) error {
 	}
 	t.made[at] = e
 	if len(e.Xattrs) == 0 {
-		return t.folderMeta(fd, name, e)
+		return t.folderMeta(fd, name, e, fresh)
 	}
 	d, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -336,7 +334,7 @@ func (t *tree) special(dir int, name string, e *Entry) error {
 	if err != nil {
 		return fmt.Errorf("make special file: %w", err)
 	}
-	if !t.o.SingleID && (e.UID != t.uid || e.GID != t.gid) {
+	if t.foreign(e) {
 		if err := unix.Fchownat(dir, name, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return chownError(e, err)
 		}

@@ -160,7 +160,7 @@ func (t *tree) openDir(at string) (int, error) {
 	return d, os.NewSyscallError("openat", err)
 }
 
-// finish waits for the writers and sets the times of folders, the deepest first.
+// finish waits for the writers and sets the times of folders, the deepest first, and what new files in them inherit.
 func (t *tree) finish() error {
 	if err := t.settle(); err != nil {
 		return err
@@ -169,6 +169,9 @@ func (t *tree) finish() error {
 		e := t.made[t.order[i]]
 		if e == nil {
 			continue
+		}
+		if err := t.inherit(t.order[i], e); err != nil {
+			return err
 		}
 		dir, name := split(t.order[i])
 		fd, err := t.dir(dir)
@@ -180,7 +183,14 @@ func (t *tree) finish() error {
 			return os.NewSyscallError("utimensat", err)
 		}
 	}
-	if e := t.made[""]; e != nil && !e.ModTime.IsZero() {
+	e := t.made[""]
+	if e == nil {
+		return nil
+	}
+	if err := t.inherit("", e); err != nil {
+		return err
+	}
+	if !e.ModTime.IsZero() {
 		ts := times(e)
 		return os.NewSyscallError("utimensat", futimens(t.dest, &ts))
 	}
