@@ -4,6 +4,7 @@ package network
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -219,32 +220,26 @@ func TestPublishTCPAndUDP(t *testing.T) {
 	if _, err := Publish([]Port{{Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 8081, ContainerPort: 80}}, e.IP, Direct); err == nil || !strings.Contains(err.Error(), "already allocated") {
 		t.Errorf("taken port: %v", err)
 	}
-	var server net.PacketConn
-	In(ns, func() { server, err = net.ListenPacket("udp", ":53") })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	go func() {
-		buf := make([]byte, 512)
-		for {
-			n, from, err := server.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			server.WriteTo(append([]byte("re:"), buf[:n]...), from)
+	answerDatagrams(t, ns, ":53")
+	asked(t, p.Ports[2].HostPort, "127.0.0.1", "127.0.0.2", "::1", b.Gateway().String())
+}
+
+// asked sends a datagram to a port on each of the addresses, from where the answer
+// must come, and none of which the route would choose in place of another.
+func asked(t *testing.T, port uint16, addresses ...string) {
+	t.Helper()
+	for _, ip := range addresses {
+		c, err := net.Dial("udp", net.JoinHostPort(ip, fmt.Sprint(port)))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	c, err := net.Dial("udp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p.Ports[2].HostPort).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
-	io.WriteString(c, "ping")
-	buf := make([]byte, 64)
-	if n, err := c.Read(buf); err != nil || string(buf[:n]) != "re:ping" {
-		t.Errorf("udp: %q %v", buf[:n], err)
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(c, "ping")
+		buf := make([]byte, 64)
+		if n, err := c.Read(buf); err != nil || string(buf[:n]) != "re:ping" {
+			t.Errorf("udp %s: %q %v", ip, buf[:n], err)
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,9 +38,6 @@ type Dial func(kind string, to netip.AddrPort) (net.Conn, error)
 func Direct(kind string, to netip.AddrPort) (net.Conn, error) {
 	return net.DialTimeout(kind, to.String(), 10*time.Second)
 }
-
-// idle is how long an UDP exchange may rest before it is forgotten.
-const idle = 90 * time.Second
 
 // Publish listens on all ports and forwards to the address to; if one is taken
 // nothing is left open.
@@ -112,6 +108,10 @@ func (p *Publisher) listenOne(port Port, target netip.AddrPort) (uint16, io.Clos
 		if err != nil {
 			return 0, nil, err
 		}
+		if err := tellAddresses(conn); err != nil {
+			conn.Close()
+			return 0, nil, err
+		}
 		go p.serveUDP(conn, target)
 		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), conn, nil
 	}
@@ -146,62 +146,4 @@ func (p *Publisher) carry(client *net.TCPConn, target netip.AddrPort) {
 		return
 	}
 	join(conn.(*net.TCPConn), client)
-}
-
-// serveUDP keeps one socket per client towards the container, so that answers
-// find their way back.
-func (p *Publisher) serveUDP(conn *net.UDPConn, target netip.AddrPort) {
-	var mu sync.Mutex
-	peers := map[netip.AddrPort]net.Conn{}
-	defer func() {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, peer := range peers {
-			peer.Close()
-		}
-	}()
-	buf := make([]byte, 64<<10)
-	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue
-		}
-		mu.Lock()
-		peer := peers[from]
-		if peer == nil && len(peers) < 4096 {
-			if peer, err = p.dial("udp", target); err == nil {
-				peers[from] = peer
-				go func() {
-					answerUDP(conn, peer, from)
-					mu.Lock()
-					delete(peers, from)
-					mu.Unlock()
-				}()
-			}
-		}
-		mu.Unlock()
-		if peer != nil {
-			peer.SetReadDeadline(time.Now().Add(idle))
-			peer.Write(buf[:n])
-		}
-	}
-}
-
-func answerUDP(conn *net.UDPConn, peer net.Conn, to netip.AddrPort) {
-	defer peer.Close()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := peer.Read(buf)
-		if errors.Is(err, unix.ECONNREFUSED) {
-			continue
-		}
-		if err != nil {
-			return
-		}
-		peer.SetReadDeadline(time.Now().Add(idle))
-		conn.WriteToUDPAddrPort(buf[:n], to)
-	}
 }
