@@ -120,6 +120,9 @@ func TestUploadsBehaveAsTheModel(t *testing.T) {
 			model[loc] = append(have, piece...)
 		case 2: // elsewhere, or with ranges that are none
 			at := []string{fmt.Sprintf("%d-%d", len(have)+1, len(have)+len(piece)), "-1-3", "5-1", "9223372036854775807-9223372036854775807", "x", "0--1", "99999999999999999999-1"}[rnd.IntN(7)]
+			if at == fmt.Sprintf("%d-%d", len(have), len(have)+len(piece)-1) {
+				continue // an empty piece of an empty upload is where it belongs
+			}
 			if w := ask(s, "", "PATCH", loc, piece, "Content-Range", at); w.Code != 416 {
 				t.Fatalf("piece at %s of %d: %d", at, len(have), w.Code)
 			}
