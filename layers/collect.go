@@ -91,6 +91,7 @@ type collection struct {
 	s       *Store
 	o       CollectOptions
 	res     *CollectResult
+	begun   int64           // in seconds since the boot: a claim that was good then is good to the end of the run
 	dead    map[string]bool // leases that had ended before marking began
 	doomed  map[string]bool // names that this run takes away
 	records []cacheFile     // those that stay
@@ -99,9 +100,9 @@ type collection struct {
 // begin notes which leases are over. What their owners published is visible to
 // the marking that follows; leases that end later still count.
 func (c *collection) begin(ctx context.Context) error {
-	c.dead, c.doomed = map[string]bool{}, map[string]bool{}
+	c.dead, c.doomed, c.begun = map[string]bool{}, map[string]bool{}, bootSeconds()
 	return c.s.exclusively(ctx, func() error {
-		leases, err := c.s.leases()
+		leases, err := c.s.leases(c.begun)
 		for _, l := range leases {
 			if !l.live {
 				c.dead[l.id] = true
@@ -209,7 +210,7 @@ func (c *collection) asked(id digest.Digest) bool {
 
 // leased marks what live processes hold, and what that needs.
 func (c *collection) leased(m *marks) error {
-	leases, err := c.s.leases()
+	leases, err := c.s.leases(c.begun)
 	for _, l := range leases {
 		if c.dead[l.id] {
 			continue

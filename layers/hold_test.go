@@ -40,3 +40,38 @@ func TestHoldForEnds(t *testing.T) {
 		t.Fatal("a claim was lost when the lease was sifted")
 	}
 }
+
+// TestClaimsOutliveACollection: what is claimed while a collection runs stays, however
+// long that runs after its marking, and however short claims are good.
+func TestClaimsOutliveACollection(t *testing.T) {
+	s, err := Open(t.TempDir()+"/s", Options{HoldFor: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := t.Context()
+	other := reopen(t, s.Root())
+	c := &collection{s: other, res: &CollectResult{}}
+	if err := c.begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.mark(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := mustPut(t, s, "", []byte("linked while others mark")).Digest
+	if err := s.LinkBlob("app", d); err != nil {
+		t.Fatal(err)
+	}
+	found, err := other.unmarked(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2100 * time.Millisecond) // a claim is counted in whole seconds
+	if err := c.sweep(ctx, found); err != nil {
+		t.Fatal(err)
+	}
+	if !other.exists(d) {
+		t.Error("a blob that a repository shows is gone")
+	}
+}

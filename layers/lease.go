@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
@@ -113,6 +114,10 @@ func (l *Lease) Hold(ds ...digest.Digest) error {
 // maxLease is the size at which the claims of a long-lived process are sifted.
 const maxLease = 1 << 20
 
+// sifted is for how much longer a claim is written down: a collection that runs counts
+// the claims that were good when it began.
+const sifted = time.Minute
+
 // write appends to the lease; when it has grown large it is written anew with
 // what still counts. The caller holds l.mu and the store's lock.
 func (l *Lease) write(add []byte, now int64) error {
@@ -125,7 +130,7 @@ func (l *Lease) write(add []byte, now int64) error {
 		var all bytes.Buffer
 		fmt.Fprintf(&all, "# %d %d\n", os.Getpid(), int(l.s.o.HoldFor.Seconds()))
 		for d, at := range l.held {
-			if now-at > int64(l.s.o.HoldFor.Seconds()) {
+			if now-at > int64((l.s.o.HoldFor + sifted).Seconds()) {
 				delete(l.held, d)
 				continue
 			}

@@ -243,9 +243,10 @@ type leaseFile struct {
 	held     []digest.Digest
 }
 
-// leases reads the lease files. The caller holds the store's lock if it is to
-// act on what they say.
-func (s *Store) leases() ([]leaseFile, error) {
+// leases reads the lease files. A claim that is only good for a while must have been
+// good at the time asOf, in seconds since the boot. The caller holds the store's lock
+// if it is to act on what they say.
+func (s *Store) leases(asOf int64) ([]leaseFile, error) {
 	entries, err := os.ReadDir(s.path("leases"))
 	if err != nil {
 		return nil, err
@@ -255,7 +256,7 @@ func (s *Store) leases() ([]leaseFile, error) {
 		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		l, err := s.readLease(e.Name())
+		l, err := s.readLease(e.Name(), asOf)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -267,7 +268,7 @@ func (s *Store) leases() ([]leaseFile, error) {
 	return all, nil
 }
 
-func (s *Store) readLease(id string) (leaseFile, error) {
+func (s *Store) readLease(id string, asOf int64) (leaseFile, error) {
 	l := leaseFile{id: id}
 	f, err := os.OpenFile(s.path("leases", id), os.O_RDWR, 0)
 	if err != nil {
@@ -281,7 +282,6 @@ func (s *Store) readLease(id string) (leaseFile, error) {
 		return l, err
 	}
 	var holdFor int64
-	now := bootSeconds()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		first, rest, _ := strings.Cut(lines.Text(), " ")
@@ -293,7 +293,7 @@ func (s *Store) readLease(id string) (leaseFile, error) {
 			continue
 		}
 		at, _ := strconv.ParseInt(first, 10, 64)
-		if d := digest.Digest(rest); validDigest(d) == nil && (holdFor == 0 || now-at <= holdFor) {
+		if d := digest.Digest(rest); validDigest(d) == nil && (holdFor == 0 || asOf-at <= holdFor) {
 			l.held = append(l.held, d)
 		}
 	}

@@ -92,7 +92,7 @@ func (c *collection) sweep(ctx context.Context, found []candidate) error {
 }
 
 func (c *collection) sweepBatch(batch []candidate) error {
-	leases, err := c.s.leases()
+	leases, err := c.s.leases(c.begun)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (c *collection) leftovers(ctx context.Context) error {
 	}
 	err := c.s.exclusively(ctx, func() error {
 		live := map[string]bool{}
-		leases, err := c.s.leases()
+		leases, err := c.s.leases(c.begun)
 		for _, l := range leases {
 			live[l.id] = !c.dead[l.id]
 		}

@@ -54,7 +54,7 @@ func (s *Store) why(ctx context.Context, object string) ([]string, error) {
 
 // livingLeases marks what other live processes hold.
 func (c *collection) livingLeases(m *marks) error {
-	leases, err := c.s.leases()
+	leases, err := c.s.leases(bootSeconds())
 	for _, l := range leases {
 		c.dead[l.id] = !l.live
 	}
