@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -42,11 +41,8 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 			return u, fmt.Errorf("count disk usage: %w", err)
 		}
 		k.Bytes += n
-		if dir == "containers" || dir == "volumes" {
-			entries, _ := os.ReadDir(s.path(dir))
-			k.Count = len(entries)
-		}
 	}
+	u.Containers.Count, u.Volumes.Count = s.count("containers/*/roots.json"), s.count("volumes/*")
 	n, err := diskUsage(s.root, seen)
 	if err != nil {
 		return u, fmt.Errorf("count disk usage: %w", err)
@@ -59,6 +55,12 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 		u.Total += k.Bytes
 	}
 	return u, ctx.Err()
+}
+
+// count tells how many files a pattern below the root names.
+func (s *Store) count(pattern string) int {
+	found, _ := filepath.Glob(s.path(pattern)) // the only error is that of a bad pattern
+	return len(found)
 }
 
 // countObjects gives every object to the first of those that keep it: images
