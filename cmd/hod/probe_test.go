@@ -10,13 +10,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 )
 
 // probeImage imports an image of nothing but the probe into a store.
-func probeImage(t *testing.T, dir string, as func(*exec.Cmd)) {
+func probeImage(t *testing.T, dir string, several bool, as func(*exec.Cmd)) {
 	t.Helper()
 	probe := filepath.Join(dir, "probe")
 	if err := compile("testdata/probe", probe); err != nil {
@@ -30,6 +31,9 @@ func probeImage(t *testing.T, dir string, as func(*exec.Cmd)) {
 	w := tar.NewWriter(&b)
 	w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "probe", Mode: 0o755, Size: int64(len(program))})
 	w.Write(program)
+	if several { // owners: who has subordinate ids takes them
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "other", Mode: 0o644, Uid: 33, Gid: 33})
+	}
 	w.Close()
 	archive := filepath.Join(dir, "probe.tar")
 	if err := os.WriteFile(archive, b.Bytes(), 0o644); err != nil {
@@ -58,6 +62,11 @@ func TestProbe(t *testing.T) {
 			return func(c *exec.Cmd) { c.Env = append(os.Environ(), "HOD_ROOT="+filepath.Join(dir, "root")) }
 		}
 	}
+	if maySimulate() {
+		rungs["mapped"] = func(dir string) func(*exec.Cmd) {
+			return func(c *exec.Cmd) { withSubordinates(t, c, dir) }
+		}
+	}
 	for rung, user := range rungs {
 		t.Run(rung, func(t *testing.T) {
 			dir, err := os.MkdirTemp("/tmp", "hod-probe-")
@@ -67,7 +76,7 @@ func TestProbe(t *testing.T) {
 			defer os.RemoveAll(dir)
 			os.Chmod(dir, 0o755)
 			as := user(dir)
-			probeImage(t, dir, as)
+			probeImage(t, dir, rung == "mapped", as)
 			for i := 20; i < 60; i++ { // descriptors that must not reach the program
 				f, err := os.Open("/")
 				if err != nil {
@@ -131,6 +140,19 @@ func at(list []string, i int) string {
 		return list[i]
 	}
 	return ""
+}
+
+// withSubordinates makes a command run as an ordinary user with subordinate ids, which an image of several owners takes.
+func withSubordinates(t *testing.T, c *exec.Cmd, dir string) {
+	t.Helper()
+	asNobody(t, c, dir)
+	grant := filepath.Join(dir, "subids")
+	if err := os.WriteFile(grant, []byte("nobody:1800000000:65536\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.SysProcAttr = nil
+	c.Args = slices.Concat([]string{"unshare", "-m", "sh", "-c", becomeMapped, "sh", grant}, c.Args)
+	c.Path, c.Err = exec.LookPath("unshare")
 }
 
 // asNobody makes a command run as an ordinary user without subordinate ids.

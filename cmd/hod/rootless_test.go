@@ -22,6 +22,9 @@ func maySimulate() bool {
 	return os.Getuid() == 0
 }
 
+// becomeMapped FILE COMMAND… is the script of a user to whom FILE grants subordinate ids.
+const becomeMapped = `mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`
+
 // asmapped COMMAND… runs as uid 65534 with 65536 subordinate ids (SUBIDS: as many) and a store of its own. The files
 // that grant them are seen in a mount namespace only.
 func asmapped(ts *testscript.TestScript, neg bool, args []string) {
@@ -34,8 +37,7 @@ func asmapped(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	grant := ts.MkAbs(".subids")
 	ts.Check(os.WriteFile(grant, []byte("nobody:1800000000:"+count+"\n"), 0o644))
-	script := `mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`
-	all := append([]string{"-m", "sh", "-c", script, "sh", grant, "env", "HOME=" + home, "TMPDIR=" + home, "HOD_ROOT=" + home + "/.hod"}, args...)
+	all := append([]string{"-m", "sh", "-c", becomeMapped, "sh", grant, "env", "HOME=" + home, "TMPDIR=" + home, "HOD_ROOT=" + home + "/.hod"}, args...)
 	if err := ts.Exec("unshare", all...); (err != nil) != neg {
 		ts.Fatalf("asmapped %v: %v", args, err)
 	}
