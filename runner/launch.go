@@ -287,7 +287,8 @@ func (l *launch) makeGroup(context.Context) error {
 		res.Devices = nil
 	}
 	l.group, err = limitedGroup(l.c.ID, l.o.CgroupParent, l.o.Resources, &res)
-	if err != nil && userns.Here() != userns.Root && !l.o.Resources.Asked() {
+	granted := userns.Here() == userns.Root && (!errors.Is(err, unix.EROFS) || res.Devices != nil) // read-only in a container
+	if err != nil && !granted && !l.o.Resources.Asked() {
 		l.group, _ = cgroup.Create(l.c.ID, l.o.CgroupParent, nil)
 		return nil
 	}

@@ -107,8 +107,11 @@ type groupError struct{ error }
 
 func (e groupError) Unwrap() error { return e.error }
 
-// Hint is for who is not root: a limit that is asked for and cannot be set is an error.
+// Hint is for who is not root, or not of the machine: a limit that is asked for and cannot be set is an error.
 func (e groupError) Hint() string {
+	if errors.Is(e, unix.EROFS) {
+		return "control groups are read-only here, as in a container; leave the limits out, or give them to the container around hod"
+	}
 	if os.Geteuid() == 0 && userns.Here() == userns.Root {
 		return ""
 	}
