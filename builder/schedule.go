@@ -286,7 +286,7 @@ func (b *build) explain(s *plan.Step, k *keys) error {
 		b.tell(Event{Kind: "explain", Step: s, Text: "--no-cache asks for it"})
 		return nil
 	}
-	why, err := b.cache.Explain(k.op, plan.Kind(s.Op), k.inputs)
+	why, err := b.cache.Explain(k.op, plan.Kind(s.Op), k.inputs, b.imports)
 	if err != nil {
 		return err
 	}

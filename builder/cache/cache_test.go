@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := []Input{Text("ARG VERSION", "1.3"), Text("ARG API_TOKEN", "hunter3"), {Name: "src/main.go", Digest: "sha256:b"}, {Name: "new.go"}}
-	got, err := c.Explain(op, "run", now)
+	got, err := c.Explain(op, "run", now, nil)
 	want := "ARG VERSION 1.2 -> 1.3|ARG API_TOKEN changed|src/main.go changed|new.go is new|old.go is gone"
 	if err != nil || strings.Join(got, "|") != want {
 		t.Errorf("got %v, %v", got, err)
@@ -98,8 +99,24 @@ func TestExplain(t *testing.T) {
 			t.Error("a secret lies in the record")
 		}
 	}
-	if got, _ := c.Explain(Operation("other"), "run", now); len(got) != 1 || got[0] != "it never ran before" {
+	if got, _ := c.Explain(Operation("other"), "run", now, nil); len(got) != 1 || got[0] != "it never ran before" {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestExplainOfImported(t *testing.T) {
+	c, op := &Cache{Store: shelf{}}, Operation("RUN", "make")
+	now := []Input{Text("ARG VERSION", "1.3")}
+	im := &Imported{records: map[[2]digest.Digest]Record{{op, Key(op, nil)}: {}}}
+	want := []string{"it never ran here, and the imported cache has it with other inputs, which it does not name"}
+	if got, err := c.Explain(op, "run", now, []*Imported{im}); err != nil || !slices.Equal(got, want) {
+		t.Errorf("not here: %q, %v", got, err)
+	}
+	if err := c.Save(context.Background(), op, Record{}, Key(op, nil)); err != nil { // one that was taken over
+		t.Fatal(err)
+	}
+	if got, err := c.Explain(op, "run", now, nil); err != nil || !slices.Equal(got, want) {
+		t.Errorf("here: %q, %v", got, err)
 	}
 }
 
@@ -117,7 +134,7 @@ func TestExplainNamesWhatStoodThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := c.Explain(Operation("RUN three"), "run", ground)
+	got, err := c.Explain(Operation("RUN three"), "run", ground, nil)
 	if want := "the instruction changed, it was: RUN two"; err != nil || len(got) != 1 || got[0] != want {
 		t.Errorf("got %v, %v", got, err)
 	}

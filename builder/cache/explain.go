@@ -11,13 +11,15 @@ import (
 const Below = "below"
 
 // Explain says why a step of this kind with these inputs was not found: the differences to the nearest record of its
-// operation, by name. Without any it names the other instruction that stood in this place, on the same ground.
-func (c *Cache) Explain(op digest.Digest, kind string, inputs []Input) ([]string, error) {
+// operation, by name. Without any it names the other instruction that stood in this place, on the same ground. Imported caches
+// do not name their inputs: of them it can say only that they have the operation.
+func (c *Cache) Explain(op digest.Digest, kind string, inputs []Input, imported []*Imported) ([]string, error) {
 	keys, err := c.Store.RecordKeys(op)
 	if err != nil {
 		return nil, fmt.Errorf("list cache records: %w", err)
 	}
 	var nearest []string
+	known := slices.ContainsFunc(imported, func(im *Imported) bool { return im.knows(op) })
 	for _, key := range keys {
 		data, err := c.Store.Record(op, key)
 		if err != nil { // it went meanwhile
@@ -27,14 +29,32 @@ func (c *Cache) Explain(op digest.Digest, kind string, inputs []Input) ([]string
 		if !ok {
 			continue
 		}
-		if d := Differences(decodeInputs(lines), inputs); len(d) > 0 && (nearest == nil || len(d) < len(nearest)) {
+		before := decodeInputs(lines)
+		if len(before) == 0 && len(inputs) > 0 { // of a cache that travelled, which leaves them out
+			known = true
+			continue
+		}
+		if d := Differences(before, inputs); len(d) > 0 && (nearest == nil || len(d) < len(nearest)) {
 			nearest = d
 		}
 	}
-	if nearest == nil {
+	switch {
+	case nearest == nil && known:
+		nearest = []string{elsewhere}
+	case nearest == nil:
 		nearest = []string{c.instead(kind, inputs)}
 	}
 	return nearest, nil
+}
+
+// knows says whether a record has this operation, whatever its inputs were.
+func (im *Imported) knows(op digest.Digest) bool {
+	for at := range im.records {
+		if at[0] == op {
+			return true
+		}
+	}
+	return false
 }
 
 // instead looks for the last step of this kind that stood on what this one stands on.
@@ -60,7 +80,10 @@ func (c *Cache) instead(kind string, inputs []Input) string {
 	return "the instruction changed, it was: " + last.Step
 }
 
-const never = "it never ran before"
+const (
+	never     = "it never ran before"
+	elsewhere = "it never ran here, and the imported cache has it with other inputs, which it does not name"
+)
 
 func isBelow(i Input) bool { return i.Name == Below }
 

@@ -2,6 +2,8 @@ package ops
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path"
 	"runtime"
@@ -58,12 +60,18 @@ func (l *Layer) digests(ctx context.Context, salt string) ([]Input, error) {
 				if err != nil {
 					return err
 				}
-				inputs[i] = Input{Name: l.Changes[i].name(), Digest: digest.SHA256.FromBytes(text)}
+				inputs[i] = Input{Name: l.Changes[i].name(), Digest: sumOf(text)}
 			}
 			return nil
 		})
 	}
 	return slices.Clip(inputs), g.Wait()
+}
+
+// sumOf is a digest, made with one allocation.
+func sumOf(text []byte) digest.Digest {
+	sum := sha256.Sum256(text)
+	return digest.Digest(hex.AppendEncode(append(make([]byte, 0, 71), "sha256:"...), sum[:]))
 }
 
 // name is the path in the tree that the change comes from.
