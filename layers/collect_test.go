@@ -133,6 +133,7 @@ func TestCollectLeftovers(t *testing.T) {
 	os.MkdirAll(s.path("boot/other/blobs/sha256"), 0o700)
 	os.WriteFile(s.path("boot/other/blobs/sha256", digest.FromString("x").Encoded()), []byte("torn"), 0o600)
 	os.WriteFile(s.path("tmp/dead.x"), make([]byte, 1<<16), 0o600)
+	os.WriteFile(s.path("statcache"), []byte("of a former hod"), 0o600)
 	p, _ := s.Partial("old")
 	p.Close()
 	old := time.Now().Add(-2 * expiry)
@@ -151,7 +152,7 @@ func TestCollectLeftovers(t *testing.T) {
 	}
 	c := reopen(t, root)
 	mustCollect(t, c, CollectOptions{})
-	for _, gone := range []string{"boot/other", "tmp/dead.x", "trash/deep"} {
+	for _, gone := range []string{"boot/other", "tmp/dead.x", "trash/deep", "statcache"} {
 		if c.has(c.path(gone)) {
 			t.Errorf("%s stayed", gone)
 		}

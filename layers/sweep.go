@@ -151,7 +151,8 @@ func (c *collection) leftovers(ctx context.Context) error {
 				return err
 			}
 		}
-		return errors.Join(c.forgetContexts(), c.s.throwExpired("uploads", cmp.Or(c.o.Expiry, expiry)), c.s.throwExpired("partial", expiry))
+		former := c.s.throw(c.s.path("statcache")) // where contexts were remembered formerly: nobody reads it
+		return errors.Join(former, c.forgetContexts(), c.s.throwExpired("uploads", cmp.Or(c.o.Expiry, expiry)), c.s.throwExpired("partial", expiry))
 	})
 	if err != nil {
 		return err
