@@ -259,6 +259,7 @@ func (cs *Containers) List(ctx context.Context) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	cs.sweepRemains()
 	var list []Entry
 	for _, id := range ids {
 		c, err := loadContainer(filepath.Join(cs.dir, id))
@@ -280,15 +281,6 @@ func (cs *Containers) List(ctx context.Context) ([]Entry, error) {
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Created.After(list[j].Created) })
 	return list, nil
-}
-
-// sweep removes a folder without a record: a creation or a removal that was
-// killed. The hour leaves a creation that is on its way alone.
-func (cs *Containers) sweep(id string) {
-	dir := filepath.Join(cs.dir, id)
-	if st, err := os.Lstat(dir); err == nil && time.Since(st.ModTime()) > time.Hour {
-		_ = removeTree(dir) // the next list tries again
-	}
 }
 
 // Exists reports whether this identity or name is a container's.

@@ -29,7 +29,8 @@ type Event struct {
 // last full one is kept beside it.
 const eventsMost = 1 << 20
 
-func (cs *Containers) eventsFile() string { return filepath.Join(cs.dir, "events") }
+// eventsFile lies beside the containers' folder, in the store's.
+func (cs *Containers) eventsFile() string { return filepath.Join(filepath.Dir(cs.dir), "events") }
 
 // tell adds an event to the list: a line written at once, so that those of many
 // processes do not mix. What happens does so whether or not it can be told.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -37,9 +36,8 @@ type ExecOptions struct {
 
 // Joinable is a running container that further processes may join.
 type Joinable struct {
-	cs *Containers
-	c  *Container
-	s  *State
+	c *Container
+	s *State
 }
 
 // Joinable finds a running container, and makes sure that no process of it can
@@ -50,7 +48,7 @@ func (cs *Containers) Joinable(ctx context.Context, ref string) (*Joinable, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Joinable{cs, c, s}, sandbox.SealFor(s.Pid)
+	return &Joinable{c, s}, sandbox.SealFor(s.Pid)
 }
 
 // Exec runs a process in the container and returns its exit code.
@@ -62,11 +60,7 @@ func (j *Joinable) Exec(ctx context.Context, o ExecOptions, f Foreground) (int, 
 		return execOther(ctx, j.c, j.s, o, f)
 	}
 	o.alone = true
-	j.cs.tell(j.c, "exec_start: "+strings.Join(o.Args, " "))
 	code, err := joinProcess(ctx, j.c, j.s, o, f)
-	if err == nil && !o.Detach {
-		j.cs.tell(j.c, "exec_die", "exitCode", strconv.Itoa(code))
-	}
 	return code, startError(err)
 }
 

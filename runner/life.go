@@ -210,14 +210,20 @@ func (cs *Containers) Remove(ctx context.Context, ref string, force, volumes boo
 	if volumes {
 		c.Options.AutoRemove = true
 	}
+	sweepGroup(c)
 	return cs.erase(c)
 }
+
+// trashPrefix begins the name of what is being deleted.
+const trashPrefix = ".trash-"
 
 // erase deletes a container whose lock the caller holds. The record goes first:
 // what is killed later is swept by the next list.
 func (cs *Containers) erase(c *Container) error {
 	cs.dropName(c)
-	trash := filepath.Join(cs.dir, ".trash-"+c.ID)
+	trash := filepath.Join(cs.dir, trashPrefix+c.ID)
+	now := time.Now()
+	_ = os.Chtimes(c.Dir, now, now) // sweepRemains looks when this was
 	if err := os.Rename(c.Dir, trash); err != nil && !missing(err) {
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
 	}

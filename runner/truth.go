@@ -68,6 +68,7 @@ func (cs *Containers) truth(ctx context.Context, c *Container) (*State, error) {
 	defer lock.Close()
 	if s, err = c.LoadState(); err != nil || !s.alive() {
 		if err == nil && c.abandoned(s) {
+			sweepGroup(c)
 			return s, cs.erase(c)
 		}
 		return s, err
