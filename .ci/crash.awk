@@ -31,7 +31,7 @@ function row(kind) {
 	} else if (n == 1 && $2 == "SKIP:") note(part[1], $2, 1, secs)
 }
 /operations, [0-9]+ killed/ { for (i = 1; i < NF; i++) { if ($(i+1) ~ /^operations/) operations = $i; if ($(i+1) ~ /^killed/) killed = $i } }
-/^(FAIL|panic)/ { failed = 1 }
+/^(FAIL|panic|vet: |[a-z/]+[.]go:[0-9]+:[0-9]+: )/ { failed = 1; said[++lines] = $0 }
 # What a failure says, behind the name of its test.
 /^ +[a-z0-9_]+_test\.go:[0-9]+: / && !/seed|calls|it takes/ { said[++lines] = $0 }
 END {
