@@ -62,7 +62,11 @@ func (s *Store) Mount(ctx context.Context, chain Chain, o MountOptions) (*Snapsh
 // Top is the snapshot of a container's folder without its mount, which may be in
 // use: to read what was written, and to commit it.
 func (s *Store) Top(chain Chain, dir string) *Snapshot {
-	return &Snapshot{s: s, chain: chain, dir: dir, mount: rootfs.Mount{Upper: filepath.Join(dir, "upper")}}
+	n := &Snapshot{s: s, chain: chain, dir: dir, mount: rootfs.Mount{Upper: filepath.Join(dir, "upper")}}
+	if whole := filepath.Join(dir, "copy"); s.has(whole) { // no overlay: compared by content
+		n.copied, n.stamps, n.mount.Upper = true, diff.Stamps{}, whole
+	}
+	return n
 }
 
 // Trees makes sure that every layer of the chain has its tree and returns their

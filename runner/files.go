@@ -106,10 +106,11 @@ func (c *Container) chain() layers.Chain {
 
 // changed is the part of a container's tree that it wrote itself.
 func (c *Container) changed(store *layers.Store) (*layers.Snapshot, bool) {
-	if _, err := os.Lstat(filepath.Join(c.Dir, "upper")); err != nil {
+	top := store.Top(c.chain(), c.Dir)
+	if _, err := os.Lstat(top.Upper()); err != nil {
 		return nil, false // it never ran
 	}
-	return store.Top(c.chain(), c.Dir), true
+	return top, true
 }
 
 // Change is a line of diff: A for added, C for changed, D for deleted.
