@@ -120,6 +120,7 @@ type compiler struct {
 	root    any // descriptor of the root mount: int or slot
 	mounts  []gathered
 	devices []gathered
+	nulls   []slot // clones of the host's /dev/null, see nullFile
 	userns  bool
 	joins   uint64          // flags of namespaces of others
 	private map[uint64]bool // flags of namespaces that are new

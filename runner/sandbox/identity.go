@@ -116,8 +116,13 @@ func (c *compiler) emptyFolder(p string) any {
 }
 
 // nullFile clones the container's own /dev/null, which the image cannot have
-// prepared: /dev is ours and no program has run yet.
+// prepared: /dev is ours and no program has run yet. Else the host's was kept.
 func (c *compiler) nullFile(p string) slot {
+	if len(c.nulls) > 0 {
+		kept := c.nulls[0]
+		c.nulls = c.nulls[1:]
+		return kept
+	}
 	return c.result(c.call("mask "+p, unix.SYS_OPEN_TREE, atCWD, "/dev/null", openTreeFlag))
 }
 

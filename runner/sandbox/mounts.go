@@ -74,6 +74,11 @@ func (c *compiler) gather() error {
 		}
 		c.mounts = append(c.mounts, gathered{target: m.Target, fd: int(m.FD.Fd()), file: m.File})
 	}
+	if !c.ownDev() { // what is /dev/null later may be the image's (CVE-2025-31133): masks are of the host's
+		for range c.spec.Linux.MaskedPaths {
+			c.nulls = append(c.nulls, c.result(c.call("open /dev/null for a mask", unix.SYS_OPEN_TREE, atCWD, "/dev/null", openTreeFlag)))
+		}
+	}
 	if c.userns {
 		return c.gatherDevices()
 	}
