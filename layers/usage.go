@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +21,13 @@ type Usage struct {
 	Other      KindUsage // what nothing keeps, unfinished transfers, bookkeeping
 }
 
-// KindUsage is one line of hod df.
+// KindUsage is one line of hod df. Which containers and volumes are in use is known
+// to the runner: Each has their bytes by the names of their folders, and who knows
+// sets Active and Reclaimable.
 type KindUsage struct {
 	Count, Active      int
 	Bytes, Reclaimable int64
+	Each               map[string]int64
 }
 
 type inode struct{ dev, ino uint64 }
@@ -35,6 +39,11 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 	if err := s.countObjects(ctx, &u, seen); err != nil {
 		return u, fmt.Errorf("count disk usage: %w", err)
 	}
+	for dir, k := range map[string]*KindUsage{"containers": &u.Containers, "volumes": &u.Volumes} {
+		if err := s.countEach(dir, k, seen); err != nil {
+			return u, fmt.Errorf("count disk usage: %w", err)
+		}
+	}
 	for dir, k := range map[string]*KindUsage{"containers": &u.Containers, "volumes": &u.Volumes, "cache": &u.Cache, "contexts": &u.Cache, "mounts": &u.Cache, "images": &u.Images} {
 		n, err := diskUsage(s.path(dir), seen)
 		if err != nil {
@@ -42,7 +51,7 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 		}
 		k.Bytes += n
 	}
-	u.Containers.Count, u.Volumes.Count = s.count("containers/*/roots.json"), s.count("volumes/*")
+	u.Containers.Count, u.Volumes.Count = s.count("containers/*/roots.json"), len(u.Volumes.Each)
 	n, err := diskUsage(s.root, seen)
 	if err != nil {
 		return u, fmt.Errorf("count disk usage: %w", err)
@@ -55,6 +64,24 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 		u.Total += k.Bytes
 	}
 	return u, ctx.Err()
+}
+
+// countEach counts the folders in a folder one by one.
+func (s *Store) countEach(dir string, k *KindUsage, seen map[inode]bool) error {
+	entries, err := os.ReadDir(s.path(dir))
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	k.Each = map[string]int64{}
+	for _, e := range entries {
+		n, err := diskUsage(s.path(dir, e.Name()), seen)
+		if err != nil {
+			return err
+		}
+		k.Each[e.Name()] = n
+		k.Bytes += n
+	}
+	return nil
 }
 
 // count tells how many files a pattern below the root names.

@@ -37,6 +37,10 @@ func enterForOwners(*cli.Context, *os.File) error { return nil }
 
 func enterForBuild(*cli.Context, string) error { return nil }
 
+func countUsers(context.Context, *layers.Store, *layers.Usage) error { return nil }
+
+func dfContainers(*cli.Context, *layers.Store, layers.Usage) error { return nil }
+
 func pruneContainers(*cli.Context, *layers.Store) error { return nil }
 
 func pruneVolumes(*cli.Context, *layers.Store) error { return nil }

@@ -65,6 +65,9 @@ func copyOne(c *cli.Context, s *layers.Store, from, to registry.Place, o registr
 	desc, err := t.client.Copy(c.Context, s, from, to, o)
 	t.view.Close()
 	if err != nil {
+		if _, here := s.ResolveDescriptor(from.Name); here == nil && from.Kind == "registry" && to.Kind != "registry" {
+			return withHint(err, fmt.Sprintf("a name alone is a registry's: store:%s is the image that is here", from.Name))
+		}
 		return copyHint(err, from, to)
 	}
 	if c.Bool("quiet") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -14,7 +15,7 @@ func dfCommand() *cli.Command {
 		Usage: "Show what the store takes on disk, as du counts it",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
-			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "each image with what it shares with others and what would go with it"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "each image with what it shares with others and what would go with it, each container and volume"},
 		},
 		Action: df,
 	}
@@ -25,17 +26,20 @@ func df(c *cli.Context) error {
 		return err
 	}
 	return lookAtStore(c, func(s *layers.Store) error {
-		if c.Bool("verbose") {
-			return dfImages(c, s)
-		}
 		u, err := s.Usage(c.Context)
 		if err != nil {
+			return err
+		}
+		if c.Bool("verbose") {
+			return errors.Join(dfImages(c, s), dfContainers(c, s, u))
+		}
+		if err := countUsers(c.Context, s, &u); err != nil {
 			return err
 		}
 		rows := []row{
 			usageRow("Images", u.Images), usageRow("Containers", u.Containers), usageRow("Local Volumes", u.Volumes),
 			usageRow("Build Cache", u.Cache), usageRow("Other", u.Other),
-			usageRow("Total", layers.KindUsage{Bytes: u.Total, Reclaimable: u.Images.Reclaimable + u.Cache.Reclaimable + u.Other.Reclaimable}),
+			usageRow("Total", layers.KindUsage{Bytes: u.Total, Reclaimable: u.Images.Reclaimable + u.Containers.Reclaimable + u.Volumes.Reclaimable + u.Cache.Reclaimable + u.Other.Reclaimable}),
 		}
 		return printRows(c.App.Writer, c.String("format"), "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}", row{
 			"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE", "Bytes": "BYTES",
@@ -43,7 +47,7 @@ func df(c *cli.Context) error {
 	})
 }
 
-// dfImages is the verbose form. Sizes are those of the layers' files, as hod images has them.
+// dfImages begins the verbose form. Sizes are those of the layers' files, as hod images has them.
 func dfImages(c *cli.Context, s *layers.Store) error {
 	list, err := listImages(c.Context, s)
 	if err != nil {
