@@ -9,12 +9,12 @@ import (
 
 // words says what flags take, the same on every page: a word, then their names.
 const words = `
-AMOUNT cpu-count cpu-percent io-maxiops blkio-weight-device cpus cpu-shares memory-swappiness blkio-weight oom-score-adj pids-limit
+AMOUNT cpu-count cpu-percent io-maxiops blkio-weight-device cpus cpu-shares cpu-share memory-swappiness blkio-weight oom-score-adj pids-limit
 CAPABILITY cap-add cap-drop
 CONTAINER volumes-from
 CPUS cpuset-cpus
 DEVICE device
-DURATION health-interval health-timeout health-start-period health-start-interval gc-interval gc-grace
+DURATION health-interval health-timeout health-start-period health-start-interval gc-interval gc-grace interval
 FILE policy file iidfile metadata-file cidfile env-file label-file output input htpasswd access tls-cert tls-key pid-file log process
 FOLDER root bundle cwd workdir
 GROUP group-add

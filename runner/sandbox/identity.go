@@ -3,12 +3,14 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -268,12 +270,17 @@ func (c *compiler) privilege() error {
 	return nil
 }
 
-// signals undoes what execve keeps: that a signal is ignored. Of those that hod was
-// started with (by nohup, or behind an & of a script), Go lets two be.
+// inherited are the signals that Go lets be as hod was started with them: ignored by
+// nohup, behind an & of a script (the first two), or by the posix_spawn of C libraries,
+// as make has it (their own, real-time signals).
+var inherited = []unix.Signal{unix.SIGHUP, unix.SIGINT, 32, 33, 34}
+
+// signals undoes what execve keeps: that a signal is ignored.
 func (c *compiler) signals() {
 	standard := c.bytes(make([]byte, 32), "<SIG_DFL>")
-	for _, n := range []unix.Signal{unix.SIGHUP, unix.SIGINT} {
-		c.call("handle "+unix.SignalName(n)+" by default", unix.SYS_RT_SIGACTION, int(n), standard, 0, 8)
+	for _, n := range inherited {
+		name := cmp.Or(unix.SignalName(n), "signal "+strconv.Itoa(int(n)))
+		c.call("handle "+name+" by default", unix.SYS_RT_SIGACTION, int(n), standard, 0, 8)
 	}
 }
 
