@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -23,6 +24,9 @@ func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "Serve the store as a registry",
+		Description: "SIGHUP has the certificate, the users and the rules read again, for the\n" +
+			"connections and requests that follow; where one of the files is wrong, all\n" +
+			"stays as it was.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "addr", Value: "127.0.0.1:5000", Usage: "listen on this address and port"},
 			&cli.BoolFlag{Name: "store", Usage: "show the images of the store, too, by their names"},
@@ -61,7 +65,7 @@ func serve(c *cli.Context, s *layers.Store) error {
 	if err != nil {
 		return err
 	}
-	cert, err := certificate(c)
+	cert, err := certificateOf(c)
 	if err != nil {
 		return err
 	}
@@ -88,6 +92,12 @@ func serve(c *cli.Context, s *layers.Store) error {
 		defer m.Close()
 		fmt.Fprintf(c.App.ErrWriter, "metrics at http://%s/metrics\n", m.Addr())
 		go func() { failed <- httpServer(handler.Metrics()).Serve(m) }()
+	}
+	if cert != nil || o.Auth != nil {
+		hup := make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP)
+		defer func() { signal.Stop(hup); close(hup) }()
+		go readAgain(c, hup, handler, cert)
 	}
 	fmt.Fprintf(c.App.ErrWriter, "serving %s on %s\n%s", s.Root(), l.Addr(), warning)
 	srv := httpServer(handler)
@@ -129,18 +139,6 @@ func httpServer(h http.Handler) *http.Server {
 		ErrorLog: log.New(io.Discard, "", 0)}
 }
 
-// certificate reads what --tls-cert and --tls-key name; nil without.
-func certificate(c *cli.Context) (*tls.Certificate, error) {
-	if c.String("tls-cert") == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(c.String("tls-cert"), c.String("tls-key"))
-	if err != nil {
-		return nil, fmt.Errorf("serve: read the certificate: %w", err)
-	}
-	return &cert, nil
-}
-
 // exposed says what is dangerous about a server that others than this machine reach.
 func exposed(o server.Options, secure bool) string {
 	switch {
@@ -152,11 +150,11 @@ func exposed(o server.Options, secure bool) string {
 	return ""
 }
 
-func listen(srv *http.Server, l net.Listener, cert *tls.Certificate) error {
+func listen(srv *http.Server, l net.Listener, cert *certificate) error {
 	if cert == nil {
 		return srv.Serve(l)
 	}
-	srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}}
+	srv.TLSConfig = &tls.Config{GetCertificate: cert.get}
 	return srv.ServeTLS(l, "", "")
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/registry"
@@ -50,6 +52,10 @@ func tagsCommand() *cli.Command {
 
 // tagsHint leads from a repository that is not there to those that are.
 func tagsHint(name string, err error) error {
+	host, port, _ := strings.Cut(name, ":")
+	if _, perr := strconv.ParseUint(port, 10, 16); err != nil && perr == nil && !strings.Contains(host, "/") {
+		return withHint(err, "that is the address of a registry: hod catalog "+name+" lists its repositories")
+	}
 	var status *registry.StatusError
 	if n, perr := layers.ParseName(name); perr == nil && errors.As(err, &status) && status.Status == http.StatusNotFound {
 		return withHint(err, "hod catalog "+n.Registry+" lists the repositories, where the registry tells them")

@@ -127,7 +127,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, kind, repo string
 		w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(rights[kind])), ", "))
 		return "", problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "the method is not allowed here")
 	}
-	if s.o.Auth == nil || need == free {
+	if s.auth() == nil || need == free {
 		return "", nil
 	}
 	user, shown, err := s.who(r)
@@ -147,14 +147,14 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, kind, repo string
 // may tells whether a user has a right; the empty user is everybody.
 func (s *Server) may(user, repo string, need right) bool {
 	switch {
-	case s.o.Auth == nil || need == free:
+	case s.auth() == nil || need == free:
 		return true
 	case need == authorized:
 		return user != ""
 	case need == list:
-		return user != "" || s.o.Auth.anonymous()
-	case s.o.Auth.Access != nil:
-		return s.o.Auth.Access.Allows(user, repo, need)
+		return user != "" || s.auth().anonymous()
+	case s.auth().Access != nil:
+		return s.auth().Access.Allows(user, repo, need)
 	}
-	return user != "" || s.o.Auth.AnonymousRead && need == pull
+	return user != "" || s.auth().AnonymousRead && need == pull
 }

@@ -44,6 +44,12 @@ func dummyOf(cost int) []byte {
 	return fmt.Appendf(nil, "$2a$%02d$7EqJtq98hPqEX7fNZaFWoOhi5sOVqPZ0ySTeOQvJvYB6Q0JzH3a6K", cost)
 }
 
+// knows tells whether there is such a user.
+func (a *Auth) knows(user string) bool {
+	_, found := a.users[user]
+	return found
+}
+
 // ReadHtpasswd reads the lines user:hash of an htpasswd file. Only bcrypt
 // hashes (htpasswd -B) are accepted; another is an error that names its line.
 func ReadHtpasswd(r io.Reader) (*Auth, error) {

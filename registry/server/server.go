@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -51,6 +52,7 @@ type Options struct {
 type Server struct {
 	store *layers.Store
 	o     Options
+	users atomic.Pointer[Auth] // nil lets everybody in
 	local local
 	key   []byte // seals tokens
 	now   func() time.Time
@@ -72,9 +74,17 @@ func New(store *layers.Store, o Options) *Server {
 	if o.MaxUploads == 0 {
 		o.MaxUploads = 1000
 	}
-	return &Server{store: store, o: o, local: local{store}, key: newKey(), now: time.Now, heavy: semaphore.NewWeighted(maxHeavy),
+	s := &Server{store: store, o: o, local: local{store}, key: newKey(), now: time.Now, heavy: semaphore.NewWeighted(maxHeavy),
 		pages: http.NewCrossOriginProtection(), uploadRest: time.Minute}
+	s.users.Store(o.Auth)
+	return s
 }
+
+// SetAuth lets in, from the next request on, whom a lets in. A server that had users
+// must not get nil: it would let everybody in.
+func (s *Server) SetAuth(a *Auth) { s.users.Store(a) }
+
+func (s *Server) auth() *Auth { return s.users.Load() }
 
 // request is one call with its path taken apart.
 type request struct {

@@ -68,7 +68,7 @@ func (s *Server) who(r *http.Request) (user string, shown bool, err error) {
 	}
 	if scheme, token, _ := strings.Cut(head, " "); strings.EqualFold(scheme, "Bearer") {
 		user, ok := s.unseal(token)
-		if !ok {
+		if !ok || user != "" && !s.auth().knows(user) { // who was taken off the list meanwhile
 			return "", true, errWrong
 		}
 		return user, true, nil
@@ -77,16 +77,16 @@ func (s *Server) who(r *http.Request) (user string, shown bool, err error) {
 	if !ok || user == "" {
 		return "", true, errWrong
 	}
-	return user, true, s.o.Auth.check(r.Context(), user, password)
+	return user, true, s.auth().check(r.Context(), user, password)
 }
 
 // token answers with a token: for the user whose password is shown, or for
 // somebody unknown where that is worth something.
 func (s *Server) token(r *request) error {
 	user := ""
-	if s.o.Auth != nil {
+	if s.auth() != nil {
 		name, shown, err := s.who(r.Request)
-		if err == nil && !shown && !s.o.Auth.anonymous() {
+		if err == nil && !shown && !s.auth().anonymous() {
 			err = errWrong
 		}
 		if err != nil {
@@ -102,7 +102,7 @@ func (s *Server) token(r *request) error {
 // challenge says how to become known.
 func (s *Server) challenge(w http.ResponseWriter, r *http.Request, kind, repo string) {
 	h := w.Header()
-	if s.o.Auth.anonymous() {
+	if s.auth().anonymous() {
 		scope := ""
 		switch {
 		case kind == "catalog":
