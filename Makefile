@@ -78,7 +78,7 @@ release:
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o out/hod-linux-$$arch ./cmd/hod || exit 1; done
 	cd out && sha256sum hod-* > SHA256SUMS
 
-# hod beside its peers (root; about a quarter of an hour): results and charts in OUT.
+# hod beside its peers (root; an hour and more with all of them, BENCHFLAGS="-for 30m" bounds it): results and charts in OUT.
 # make bench WORK=w3,s1 PEERS=hod,docker SCALE=0.1 for parts; bench -h lists all.
 OUT   ?= docs/bench
 SCALE ?= 1

@@ -76,11 +76,13 @@ var glances = []struct {
 		{"w1/cold", "one file, cold"}, {"w1/cached", "one file, cached"}, {"w2/cold", "20 × RUN, cold"}, {"w2/cached", "20 × RUN, cached"},
 		{"w3/cold", "40 000 files, cold"}, {"w3/cached", "40 000 files, cached"}, {"w3/push", "40 000 files, pushed"},
 		{"w4/cold", "512 MiB, cold"}, {"w4/push", "512 MiB, pushed"}, {"w5/cold", "4 × 2 s in stages"},
+		{"w6/cold", "apt-get install"}, {"w7/cold", "compile Go"}, {"w7/change", "compile Go, changed"},
 	}},
 	{"Move", [][2]string{
 		{"d1/debian", "fetch Debian"}, {"d1p/debian", "pull Debian"}, {"d2/debian", "pull and run Debian"}, {"d2/w3", "… 40 000 files"}, {"d2/w4", "… 512 MiB"},
 		{"u1/disk", "load Debian"}, {"u2/disk", "load 40 000 files"}, {"p1", "pack Debian"}, {"p2", "pack 40 000 files"},
 		{"d3/w4", "push 512 MiB"}, {"d4/w4", "push it again"}, {"d5/w4", "copy it"},
+		{"far/d2", "slow link: pull and run"}, {"far/d4", "slow link: push again"}, {"d6", "serve fifty clients"},
 	}},
 	{"Run", [][2]string{{"s1", "true, no network"}, {"s2", "true, private network"}, {"s3", "50 side by side"}, {"s4", "exec"}}},
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -9,14 +10,17 @@ import (
 
 // buildah builds with a cache of layers and four stages at a time.
 func (b *bench) buildah() *peer {
-	root := filepath.Join(b.bed.Disk, "buildah")
+	// It keeps cache mounts among temporary files.
+	root, tmp := filepath.Join(b.bed.Disk, "buildah"), filepath.Join(b.bed.Disk, "buildah-tmp")
 	c := containers("buildah", root)
 	build := func(j job) []string {
 		return c("bud", "-q", "--layers", "--jobs=4", "--network=none", "--tls-verify=false", "-t", j.image, j.context)
 	}
 	return &peer{
 		name: "buildah", needs: []string{"buildah", "crun"}, version: []string{"buildah", "--version"},
-		about: "with --layers --jobs=4, crun", env: b.podmanEnv(), fresh: freshFolder(root), start: b.podmanConfig,
+		about: "with --layers --jobs=4, crun", env: append(b.podmanEnv(), "TMPDIR="+tmp),
+		start: func() error { return errors.Join(b.podmanConfig(), os.MkdirAll(tmp, 0o755)) },
+		fresh: func() error { return errors.Join(freshFolder(root)(), freshFolder(tmp)()) },
 		verbs: map[string]verb{
 			"build": one(build),
 			"build and push": func(j job) [][]string {
