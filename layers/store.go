@@ -144,6 +144,9 @@ func (s *Store) create() error {
 		return err
 	}
 	if err := s.refuseForeign(); err != nil {
+		if s.has(s.path("version")) { // another process was faster
+			return s.open()
+		}
 		return err
 	}
 	if err := s.protect(); err != nil {

@@ -377,3 +377,21 @@ func testLayerOf(t *testing.T, s *Store, raw []byte) digest.Digest {
 	t.Helper()
 	return testLayer(t, s, string(raw))
 }
+
+// TestOpenSideBySide is the loser's part of two processes that make one store: it
+// saw no version, and finds a store that is finished and used.
+func TestOpenSideBySide(t *testing.T) {
+	root := t.TempDir()
+	first, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if err := os.WriteFile(filepath.Join(root, "events"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := &Store{root: root}
+	if err := second.create(); err != nil {
+		t.Fatalf("make a store that another made meanwhile: %v", err)
+	}
+}
