@@ -36,17 +36,6 @@ const (
 	crashTrap = "HOD_CRASH_TRAP"
 )
 
-// strikes is how often a fault strikes: so often as a sample, or whole in the long form, which HOD_TEST_POINTS cuts.
-func strikes(sample, whole int) int {
-	if os.Getenv("HOD_TEST_FULL") == "" {
-		return min(sample, whole)
-	}
-	if most, err := strconv.Atoi(os.Getenv("HOD_TEST_POINTS")); err == nil {
-		return min(most, whole)
-	}
-	return whole
-}
-
 func TestMain(m *testing.M) {
 	if op := os.Getenv(crashOp); op != "" {
 		os.Exit(crashChild(op))
@@ -236,7 +225,7 @@ func hasResult(t *testing.T, op string, s *Store) {
 func points(t *testing.T, calls, sample int) []int {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("%d calls, seed %d", calls, seed)
-	return rand.New(rand.NewPCG(seed, 0)).Perm(calls)[:strikes(sample, calls)]
+	return rand.New(rand.NewPCG(seed, 0)).Perm(calls)[:faults.Strikes(sample, calls)]
 }
 
 // outcome of a supervised operation.
@@ -298,7 +287,7 @@ var powerMounts = map[string]string{"ordered": "loop", "writeback": "loop,data=w
 // shut down without a flush, as FS_IOC_GOINGDOWN does it.
 func TestPowerLoss(t *testing.T) {
 	needRoot(t)
-	cuts := strikes(1, 20)
+	cuts := faults.Strikes(1, 20)
 	for _, op := range []string{"put", "build", "ingest", "commit"} {
 		for how, mount := range powerMounts {
 			if how != "ordered" && op != "build" && cuts == 1 {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers/archive"
+	"github.com/hodbuild/hod/layers/faults"
 )
 
 // crowdOps are the operations that many processes do at once: those of the
@@ -88,7 +89,7 @@ func (c *crowd) one(r *rand.Rand, root string) {
 func TestProcessesSideBySide(t *testing.T) {
 	needRoot(t)
 	root := crashStore(t)
-	c := &crowd{wanted: strikes(50, 500), seed: uint64(time.Now().UnixNano())}
+	c := &crowd{wanted: faults.Strikes(50, 500), seed: uint64(time.Now().UnixNano())}
 	if c.wanted == 500 {
 		c.until = time.Now().Add(time.Minute)
 	}

@@ -26,9 +26,11 @@ func (cs *Containers) RemoveVolume(ctx context.Context, name string, force bool)
 // VolumeUsers says which containers, running or not, use which volume.
 func (cs *Containers) VolumeUsers(ctx context.Context) (map[string][]string, error) {
 	list, err := cs.List(ctx)
-	if err != nil {
-		return nil, err
-	}
+	return VolumeUsers(list), err
+}
+
+// VolumeUsers says which of these containers use which volume.
+func VolumeUsers(list []Entry) map[string][]string {
 	users := map[string][]string{}
 	for _, e := range list {
 		for _, v := range slices.Concat(e.Volumes, e.Anonymous) {
@@ -37,7 +39,7 @@ func (cs *Containers) VolumeUsers(ctx context.Context) (map[string][]string, err
 			}
 		}
 	}
-	return users, nil
+	return users
 }
 
 // PruneVolumes deletes the unused volumes that fit. It returns their names.

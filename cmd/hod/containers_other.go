@@ -37,9 +37,11 @@ func enterForOwners(*cli.Context, *os.File) error { return nil }
 
 func enterForBuild(*cli.Context, string) error { return nil }
 
-func countUsers(context.Context, *layers.Store, *layers.Usage) error { return nil }
+func countUsers(context.Context, *layers.Store, *layers.Usage) ([]runner.Entry, error) {
+	return nil, nil
+}
 
-func dfContainers(*cli.Context, *layers.Store, layers.Usage) error { return nil }
+func dfContainers(*cli.Context, []runner.Entry, layers.Usage) error { return nil }
 
 func pruneContainers(*cli.Context, *layers.Store) error { return nil }
 

@@ -247,16 +247,5 @@ func (b *crashBed) leavesNothing(t *testing.T, root string) {
 func crashPoints(t *testing.T, calls, sample int) []int {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("%d calls, seed %d", calls, seed)
-	return rand.New(rand.NewPCG(seed, 0)).Perm(calls)[:strikes(sample, calls)]
-}
-
-// strikes is how often a fault strikes: so often as a sample, or whole in the long form, which HOD_TEST_POINTS cuts.
-func strikes(sample, whole int) int {
-	if os.Getenv("HOD_TEST_FULL") == "" {
-		return min(sample, whole)
-	}
-	if most, err := strconv.Atoi(os.Getenv("HOD_TEST_POINTS")); err == nil {
-		return min(most, whole)
-	}
-	return whole
+	return rand.New(rand.NewPCG(seed, 0)).Perm(calls)[:faults.Strikes(sample, calls)]
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -15,7 +14,7 @@ func dfCommand() *cli.Command {
 		Usage: "Show what the store takes on disk, as du counts it",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "print with a Go template, or table, or json"},
-			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "each image with what it shares with others and what would go with it, each container and volume"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "each image with what it shares with others and what would go with it, each container and volume; --format is of the images"},
 		},
 		Action: df,
 	}
@@ -30,11 +29,15 @@ func df(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if c.Bool("verbose") {
-			return errors.Join(dfImages(c, s), dfContainers(c, s, u))
-		}
-		if err := countUsers(c.Context, s, &u); err != nil {
+		containers, err := countUsers(c.Context, s, &u)
+		if err != nil {
 			return err
+		}
+		if c.Bool("verbose") {
+			if err := dfImages(c, s); err != nil || c.String("format") != "" {
+				return err // a format is one of images
+			}
+			return dfContainers(c, containers, u)
 		}
 		rows := []row{
 			usageRow("Images", u.Images), usageRow("Containers", u.Containers), usageRow("Local Volumes", u.Volumes),

@@ -15,20 +15,26 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// countUsers adds what the store cannot know: which containers run, and which
-// volumes some container has.
-func countUsers(ctx context.Context, s *layers.Store, u *layers.Usage) error {
-	list, users, err := containersAndVolumes(ctx, s)
+// countUsers adds what the store cannot know, which containers run and which volumes
+// some container has, and gives the containers.
+func countUsers(ctx context.Context, s *layers.Store, u *layers.Usage) ([]runner.Entry, error) {
+	cs, err := containersOf(s)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	list, err := cs.List(ctx)
+	if err != nil {
+		return nil, err
 	}
 	for _, e := range list {
-		if lives(e) {
+		switch e.State.Status {
+		case runner.StatusRunning, runner.StatusPaused, runner.StatusRestarting:
 			u.Containers.Active++
-		} else {
+		default:
 			u.Containers.Reclaimable += u.Containers.Each[e.ID]
 		}
 	}
+	users := runner.VolumeUsers(list)
 	for name, bytes := range u.Volumes.Each {
 		if len(users[name]) > 0 {
 			u.Volumes.Active++
@@ -36,32 +42,12 @@ func countUsers(ctx context.Context, s *layers.Store, u *layers.Usage) error {
 			u.Volumes.Reclaimable += bytes
 		}
 	}
-	return nil
-}
-
-func lives(e runner.Entry) bool {
-	return e.State.Status == runner.StatusRunning || e.State.Status == runner.StatusPaused || e.State.Status == runner.StatusRestarting
-}
-
-func containersAndVolumes(ctx context.Context, s *layers.Store) ([]runner.Entry, map[string][]string, error) {
-	cs, err := containersOf(s)
-	if err != nil {
-		return nil, nil, err
-	}
-	list, err := cs.List(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	users, err := cs.VolumeUsers(ctx)
-	return list, users, err
+	return list, nil
 }
 
 // dfContainers is the rest of the verbose form: containers, and volumes with how many containers have each.
-func dfContainers(c *cli.Context, s *layers.Store, u layers.Usage) error {
-	list, users, err := containersAndVolumes(c.Context, s)
-	if err != nil {
-		return err
-	}
+func dfContainers(c *cli.Context, list []runner.Entry, u layers.Usage) error {
+	users := runner.VolumeUsers(list)
 	var containers, volumes []row
 	now := time.Now()
 	for _, e := range list {
@@ -74,7 +60,7 @@ func dfContainers(c *cli.Context, s *layers.Store, u layers.Usage) error {
 		volumes = append(volumes, row{"Name": name, "Links": strconv.Itoa(len(users[name])), "Size": humanSize(u.Volumes.Each[name])})
 	}
 	fmt.Fprintln(c.App.Writer)
-	err = printRows(c.App.Writer, "", "table {{.ID}}\t{{.Image}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}", row{
+	err := printRows(c.App.Writer, "", "table {{.ID}}\t{{.Image}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}", row{
 		"ID": "CONTAINER ID", "Image": "IMAGE", "LocalVolumes": "LOCAL VOLUMES", "Size": "SIZE", "RunningFor": "CREATED", "Status": "STATUS", "Names": "NAMES",
 	}, containers)
 	if err != nil {

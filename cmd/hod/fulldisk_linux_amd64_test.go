@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hodbuild/hod/layers/faults"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,7 +125,7 @@ func (b *crashBed) fullDisk(t *testing.T, at string, args []string, has string) 
 	t.Logf("it takes %d bytes, seed %d", need, seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	full := 0
-	for n := range strikes(2, 40) {
+	for n := range faults.Strikes(2, 40) {
 		leave := r.Int64N(need)
 		if n == 0 {
 			leave = need / 2

@@ -9,12 +9,25 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// Strikes is how often a fault strikes: so often as a sample, or whole in the long form (HOD_TEST_FULL), which
+// HOD_TEST_POINTS cuts.
+func Strikes(sample, whole int) int {
+	if os.Getenv("HOD_TEST_FULL") == "" {
+		return min(sample, whole)
+	}
+	if most, err := strconv.Atoi(os.Getenv("HOD_TEST_POINTS")); err == nil {
+		return min(most, whole)
+	}
+	return whole
+}
 
 // trapped are the calls that can change a file system.
 var trapped = []uint32{

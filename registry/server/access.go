@@ -146,15 +146,16 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, kind, repo string
 
 // may tells whether a user has a right; the empty user is everybody.
 func (s *Server) may(user, repo string, need right) bool {
-	switch {
-	case s.auth() == nil || need == free:
+	switch a := s.auth(); {
+	case a == nil || need == free:
 		return true
 	case need == authorized:
 		return user != ""
 	case need == list:
-		return user != "" || s.auth().anonymous()
-	case s.auth().Access != nil:
-		return s.auth().Access.Allows(user, repo, need)
+		return user != "" || a.anonymous()
+	case a.Access != nil:
+		return a.Access.Allows(user, repo, need)
+	default:
+		return user != "" || a.AnonymousRead && need == pull
 	}
-	return user != "" || s.auth().AnonymousRead && need == pull
 }
