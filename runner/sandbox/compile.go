@@ -122,6 +122,7 @@ type compiler struct {
 	devices []gathered
 	nulls   []slot // clones of the host's /dev/null, see nullFile
 	userns  bool
+	peers   bool            // the child has not parted with the host's mounts yet
 	joins   uint64          // flags of namespaces of others
 	private map[uint64]bool // flags of namespaces that are new
 	cgroup  bool            // unshare the cgroup namespace after the gate
@@ -286,8 +287,16 @@ func (c *compiler) gate() error {
 	c.call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).accept(unix.ENOSYS, unix.EPERM, unix.EDQUOT)
 	c.call("start a session", unix.SYS_SETSID).accept(unix.EPERM)
 	c.call("clear the file mode mask", unix.SYS_UMASK, 0)
-	c.call("make mounts private", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+	if c.peers = c.flags&unix.CLONE_NEWNS != 0 && !c.userns && slices.ContainsFunc(c.spec.Mounts, staysRelated); !c.peers {
+		c.partWithHost()
+	}
 	return nil
+}
+
+// partWithHost keeps what the child mounts from the host's tree, and the host's from
+// the child's.
+func (c *compiler) partWithHost() {
+	c.call("make mounts private", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 }
 
 // secondGate makes the child wait for what the parent did meanwhile: control

@@ -76,13 +76,25 @@ func (c *compiler) gather() error {
 	}
 	if !c.ownDev() { // what is /dev/null later may be the image's (CVE-2025-31133): masks are of the host's
 		for range c.spec.Linux.MaskedPaths {
-			c.nulls = append(c.nulls, c.result(c.call("open /dev/null for a mask", unix.SYS_OPEN_TREE, atCWD, "/dev/null", openTreeFlag)))
+			c.nulls = append(c.nulls, c.clone("open /dev/null for a mask", "/dev/null", openTreeFlag, false))
 		}
+	}
+	if c.peers {
+		c.peers = false
+		c.partWithHost()
 	}
 	if c.userns {
 		return c.gatherDevices()
 	}
 	return nil
+}
+
+// staysRelated says that a bind asks to hear of what is mounted in its source, or
+// to be heard there.
+func staysRelated(m specs.Mount) bool {
+	return (m.Type == "bind" || hasBind(m.Options)) && slices.ContainsFunc(m.Options, func(o string) bool {
+		return propagations[o] == unix.MS_SHARED || propagations[o] == unix.MS_SLAVE
+	})
 }
 
 func hasBind(options []string) bool {
@@ -142,10 +154,12 @@ func (c *compiler) mapsOwners() bool { return c.userns && !c.o.Unprivileged && !
 // parent opens it (the child may not walk there) and maps its owners, so that
 // files of the host's root are those of the container's root and nothing on
 // disk is chowned. And it opens what shall stay related to the host's mount
-// (peer): the child has parted with those by then.
+// (peer) where the child cannot: without a user namespace the child opens it and
+// parts with the host only then, since the kernel lists mounts in the order in
+// which they were made (6.8), and that is the specification's.
 func (c *compiler) tree(what, source string, flags int, peer bool) (any, error) {
-	if !c.userns && !peer || c.o.Unprivileged || c.o.SameIDs && !c.o.ParentOpens && !peer {
-		return c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, source, flags)), nil
+	if !c.userns && (c.peers || !peer) || c.o.Unprivileged || c.o.SameIDs && !c.o.ParentOpens && !peer {
+		return c.clone(what, source, flags, peer), nil
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, source, uint(flags))
 	if err != nil {
@@ -158,6 +172,16 @@ func (c *compiler) tree(what, source string, flags int, peer bool) (any, error) 
 		c.idmap = append(c.idmap, mapped{f, flags&unix.AT_RECURSIVE != 0})
 	}
 	return fd, nil
+}
+
+// clone emits a copy of a tree. One that the child makes before it parts with the
+// host is a stranger there only if that is said of itself.
+func (c *compiler) clone(what, source string, flags int, peer bool) slot {
+	fd := c.result(c.call(what, unix.SYS_OPEN_TREE, atCWD, source, flags))
+	if c.peers && !peer {
+		c.setattr("part "+source+" with the host", fd, 0, 0, unix.MS_PRIVATE, true)
+	}
+	return fd
 }
 
 // atCWD is AT_FDCWD as an argument.
