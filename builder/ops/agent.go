@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/hodbuild/hod/layers/rootfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,7 +53,7 @@ func (m *mounter) ssh(ctx context.Context, one Mount) error {
 		return err
 	}
 	defer tree.Close()
-	fd, err := subtree(tree, "/agent")
+	fd, err := rootfs.Subtree(tree, "/agent")
 	if err != nil {
 		return err
 	}

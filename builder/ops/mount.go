@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"slices"
 	"strconv"
 
@@ -79,14 +78,7 @@ func (m *mounter) bind(ctx context.Context, one Mount) error {
 		return err
 	}
 	m.closers = append(m.closers, func() { snap.Close() })
-	tree := snap.Root().Detached
-	if tree == nil {
-		if tree, err = rootfs.MountOverlay(snap.Root(), unix.MOUNT_ATTR_NODEV); err != nil {
-			return err
-		}
-		defer tree.Close()
-	}
-	fd, err := subtree(tree, one.Source)
+	fd, err := snap.Root().Part(one.Source)
 	if err != nil {
 		return err
 	}
@@ -100,26 +92,6 @@ func fsmount(fs int, name string) (*os.File, error) {
 		return nil, os.NewSyscallError("fsmount", err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
-}
-
-// subtree is a mount of a file or folder inside a tree, through no link that leads out of it.
-func subtree(tree *os.File, name string) (*os.File, error) {
-	fd, err := unix.Openat2(int(tree.Fd()), "./"+path.Clean("/"+name), &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open source %q: %w", name, err)
-	}
-	defer unix.Close(fd)
-	var clone int
-	err = rootfs.WithTree(int(tree.Fd()), func() (err error) {
-		clone, err = unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("mount source %q: %w", name, os.NewSyscallError("open_tree", err))
-	}
-	return os.NewFile(uintptr(clone), name), nil
 }
 
 // cache shows a folder that outlives the build.
@@ -139,12 +111,7 @@ func (m *mounter) cache(ctx context.Context, one Mount) error {
 	if err := m.fill(ctx, dir, one); err != nil {
 		return err
 	}
-	tree, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer tree.Close()
-	fd, err := subtree(tree, "/")
+	fd, err := rootfs.Mount{Source: dir}.Part("/")
 	if err != nil {
 		return err
 	}
@@ -237,7 +204,7 @@ func (m *mounter) secret(one Mount) error {
 	if err := writeIn(mem, "secret", value, deref(one.Mode, 0o400), uid, gid); err != nil {
 		return err
 	}
-	fd, err := subtree(mem, "/secret")
+	fd, err := rootfs.Subtree(mem, "/secret")
 	if err != nil {
 		return err
 	}

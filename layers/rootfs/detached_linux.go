@@ -2,7 +2,9 @@ package rootfs
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -39,4 +41,48 @@ func WithTree(tree int, do func() error) error {
 		done <- err
 	}()
 	return <-done
+}
+
+// Part is a new mount, attached nowhere, of a file or folder of what m shows, as Subtree makes it.
+func (m Mount) Part(name string) (*os.File, error) {
+	tree, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	if tree != m.Detached {
+		defer tree.Close()
+	}
+	return Subtree(tree, name)
+}
+
+// open opens the root of what m shows: m.Detached, or else the caller closes it.
+func (m Mount) open() (*os.File, error) {
+	switch {
+	case m.Detached != nil:
+		return m.Detached, nil
+	case m.Type == "overlay":
+		return MountOverlay(m, unix.MOUNT_ATTR_NODEV)
+	}
+	return os.OpenFile(m.Source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// Subtree is a new mount, attached nowhere, of a file or folder inside of an open tree, through no link that leads out of
+// it. It needs the privilege to mount. The caller closes it.
+func Subtree(tree *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat2(int(tree.Fd()), "./"+path.Clean("/"+name), &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open source %q: %w", name, err)
+	}
+	defer unix.Close(fd)
+	var clone int
+	err = WithTree(int(tree.Fd()), func() (err error) {
+		clone, err = unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mount source %q: %w", name, os.NewSyscallError("open_tree", err))
+	}
+	return os.NewFile(uintptr(clone), name), nil
 }

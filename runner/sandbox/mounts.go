@@ -69,10 +69,22 @@ func (c *compiler) gather() error {
 		if m.Map && c.mapsOwners() {
 			c.idmap = append(c.idmap, mapped{m.FD, false})
 		}
-		if m.ReadOnly {
-			c.setattr("write-protect "+m.Target, int(m.FD.Fd()), unix.MOUNT_ATTR_RDONLY, 0, 0, true)
+		var attrs uint64
+		if c.o.NoDev && c.userns {
+			attrs |= unix.MOUNT_ATTR_NODEV // an image may hold nodes of the host's devices
 		}
-		c.mounts = append(c.mounts, gathered{target: m.Target, fd: int(m.FD.Fd()), file: m.File})
+		if m.ReadOnly {
+			attrs |= unix.MOUNT_ATTR_RDONLY
+		}
+		if attrs != 0 {
+			c.setattr("protect "+m.Target, int(m.FD.Fd()), attrs, 0, 0, true)
+		}
+		// Before what is mounted inside of it.
+		at := slices.IndexFunc(c.mounts, func(have gathered) bool { return strings.HasPrefix(have.target, path.Clean(m.Target)+"/") })
+		if at < 0 {
+			at = len(c.mounts)
+		}
+		c.mounts = slices.Insert(c.mounts, at, gathered{target: m.Target, fd: int(m.FD.Fd()), file: m.File})
 	}
 	if !c.ownDev() { // what is /dev/null later may be the image's (CVE-2025-31133): masks are of the host's
 		for range c.spec.Linux.MaskedPaths {
