@@ -53,22 +53,51 @@ func (s *Store) manifest(ctx context.Context, img *Image, f ManifestForm) (ocisp
 		}
 		f.Annotations = img.Annotations
 	}
-	if f.Compression.Algorithm == "" {
-		f.Compression = compress.Spec{Algorithm: compress.Gzip, Level: f.Compression.Level}
-	}
-	rec, err := s.readImageRecord(img.ID)
+	f = f.settled()
+	known, err := s.knownForm(img.ID, f)
 	if err != nil {
-		return ocispec.Descriptor{}, nil, err
+		return known, nil, err
 	}
-	for _, known := range rec.Forms {
-		if known.Key != f.key() {
-			continue
-		}
-		if raw, err := s.wholeManifest(known.Descriptor.Digest, img.Origins); err == nil {
-			return known.Descriptor, raw, nil
+	if known.Digest != "" {
+		if raw, err := s.wholeManifest(known.Digest, img.Origins); err == nil {
+			return known, raw, nil
 		}
 	}
 	return s.makeManifest(ctx, img, f)
+}
+
+// settled says which compression a form has that names none.
+func (f ManifestForm) settled() ManifestForm {
+	if f.Compression.Algorithm == "" {
+		f.Compression = compress.Spec{Algorithm: compress.Gzip, Level: f.Compression.Level}
+	}
+	return f
+}
+
+// knownForm is the manifest that an image's record has for a form; empty if none.
+func (s *Store) knownForm(id digest.Digest, f ManifestForm) (ocispec.Descriptor, error) {
+	rec, err := s.readImageRecord(id)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	for _, known := range rec.Forms {
+		if known.Key == f.key() {
+			return known.Descriptor, nil
+		}
+	}
+	return ocispec.Descriptor{}, nil
+}
+
+// KnownManifest gives the manifest that Manifest made of an image before, and would
+// again, whether or not the blobs that it names are still here; ErrNotFound when
+// it never did.
+func (s *Store) KnownManifest(img *Image, f ManifestForm) (ocispec.Descriptor, []byte, error) {
+	known, err := s.knownForm(img.ID, f.settled())
+	if err != nil || known.Digest == "" {
+		return known, nil, errors.Join(err, ErrNotFound)
+	}
+	raw, err := s.ReadManifest(known.Digest)
+	return known, raw, err
 }
 
 // wholeManifest reads a manifest all of whose blobs are there, or known to be
