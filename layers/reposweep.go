@@ -16,24 +16,13 @@ import (
 
 // LockRepository keeps SweepRepository and deletes, of any process, from a
 // repository while a manifest is checked and stored: the blobs that were found stay.
-// Who deletes wants to be alone. The caller calls what it gives back.
+// Who deletes wants to be alone, and waits for those who are at it but for none who
+// come later. The caller calls what it gives back; nobody takes it twice at once.
 func (s *Store) LockRepository(ctx context.Context, repo string, alone bool) (unlock func() error, err error) {
-	if alone {
-		return s.lockRepository(ctx, repo, (*lockfile.Lock).Exclusive)
-	}
-	return s.lockRepository(ctx, repo, (*lockfile.Lock).Shared)
-}
-
-func (s *Store) lockRepository(ctx context.Context, repo string, how func(*lockfile.Lock, context.Context) error) (func() error, error) {
 	if !s.has(s.repoDir(repo)) {
 		return func() error { return nil }, nil
 	}
-	lock, err := lockfile.Open(filepath.Join(s.repoDir(repo), "lock"))
-	if err == nil {
-		if err = how(lock, ctx); err != nil {
-			lock.Close()
-		}
-	}
+	lock, err := s.lockRepository(ctx, repo, alone)
 	if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
 		return func() error { return nil }, nil
 	}
@@ -41,6 +30,32 @@ func (s *Store) lockRepository(ctx context.Context, repo string, how func(*lockf
 		return nil, fmt.Errorf("lock repository %q: %w", repo, err)
 	}
 	return lock.Close, nil
+}
+
+// lockRepository passes by a second lock, which is held by the one who waits to be
+// alone: without it there might always be somebody at it.
+func (s *Store) lockRepository(ctx context.Context, repo string, alone bool) (*lockfile.Lock, error) {
+	how := (*lockfile.Lock).Shared
+	if alone {
+		how = (*lockfile.Lock).Exclusive
+	}
+	turn, err := lockfile.Open(filepath.Join(s.repoDir(repo), "turn"))
+	if err != nil {
+		return nil, err
+	}
+	defer turn.Close()
+	if err := how(turn, ctx); err != nil {
+		return nil, err
+	}
+	lock, err := lockfile.Open(filepath.Join(s.repoDir(repo), "lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := how(lock, ctx); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
 }
 
 // TouchLink tells that a blob of a repository was asked for, perhaps by somebody
@@ -54,7 +69,7 @@ func (s *Store) TouchLink(repo string, d digest.Digest) {
 // names and that were linked or asked for longer ago than the grace. Their bytes
 // go with the next collection.
 func (s *Store) SweepRepository(ctx context.Context, repo string, grace time.Duration) error {
-	unlock, err := s.lockRepository(ctx, repo, (*lockfile.Lock).Exclusive)
+	unlock, err := s.LockRepository(ctx, repo, true)
 	if err != nil {
 		return err
 	}
