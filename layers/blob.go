@@ -167,6 +167,7 @@ type BlobWriter struct {
 	s    *Store
 	o    BlobOptions
 	f    *os.File
+	out  outward
 	h    hash.Hash
 	n    int64
 	done bool
@@ -190,7 +191,7 @@ func (s *Store) CreateBlob(o BlobOptions) (*BlobWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create blob: %w", err)
 	}
-	return &BlobWriter{s: s, o: o, f: f, h: alg.Hash()}, nil
+	return &BlobWriter{s: s, o: o, f: f, out: outward{f: f}, h: alg.Hash()}, nil
 }
 
 // Write appends bytes. More than the expected size are refused at once.
@@ -198,7 +199,7 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	if want := w.o.Expect; want.Digest != "" && want.Size > 0 && w.n+int64(len(p)) > want.Size {
 		return 0, fmt.Errorf("write blob %s: content is longer than %d bytes", want.Digest, want.Size)
 	}
-	n, err := w.f.Write(p)
+	n, err := w.out.Write(p)
 	w.h.Write(p[:n])
 	w.n += int64(n)
 	return n, err

@@ -22,5 +22,11 @@ func bootSeconds() int64 {
 	return ts.Sec
 }
 
+// beginWriting has the kernel begin to write a range of a file to its disk. Where it
+// cannot, the sync does all of it.
+func beginWriting(f *os.File, from, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), from, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // syncFS makes everything on a file's file system durable.
 func syncFS(f *os.File) error { return unix.Syncfs(int(f.Fd())) }

@@ -1,10 +1,8 @@
 package layers
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
 
@@ -101,15 +99,15 @@ func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descript
 		return LayerInfo{}, err
 	}
 	defer u.abort()
-	ahead := newReadAhead(z)
-	tar := &tarReader{r: ahead, h: digest.Canonical.Hash()}
+	h := digest.Canonical.Hash()
 	w, _ := blob.(*BlobWriter)
 	asIs := w != nil && alg == compress.None && w.algorithm() == digest.Canonical
 	if asIs {
-		tar.h = nil // the blob is the tar, and hashed already
+		h = nil // the blob is the tar, and hashed already
 	}
-	err = u.unpack(ctx, bufio.NewReaderSize(tar, 256<<10))
-	ahead.Close()
+	tar := newReadAhead(z, h)
+	err = u.unpack(ctx, tar)
+	tar.Close()
 	if err != nil {
 		return LayerInfo{}, err
 	}
@@ -117,9 +115,9 @@ func (s *Store) ingest(ctx context.Context, blob blobSink, desc ocispec.Descript
 		return LayerInfo{}, err
 	}
 	if asIs {
-		tar.h = w.h
+		h = w.h
 	}
-	got := digest.NewDigest(digest.Canonical, tar.h)
+	got := digest.NewDigest(digest.Canonical, h)
 	if want != "" && got != want {
 		return LayerInfo{}, fmt.Errorf("its tar is not the one that the image names: %w", &DigestError{Want: want, Got: got})
 	}
@@ -149,20 +147,4 @@ func (r *contextReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(p)
-}
-
-// tarReader hashes and counts what passes.
-type tarReader struct {
-	r io.Reader
-	h hash.Hash // nil: it is hashed elsewhere
-	n int64
-}
-
-func (t *tarReader) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
-	if t.h != nil {
-		t.h.Write(p[:n])
-	}
-	t.n += int64(n)
-	return n, err
 }

@@ -23,7 +23,7 @@ func (s *Store) IngestPartial(ctx context.Context, p *Partial, desc ocispec.Desc
 	if err := s.hold(desc.Digest); err != nil {
 		return LayerInfo{}, fmt.Errorf("ingest layer %s: %w", desc.Digest, err)
 	}
-	sink := &partialSink{p: p, desc: desc, h: desc.Digest.Algorithm().Hash()}
+	sink := &partialSink{p: p, desc: desc, out: outward{f: p.f}, h: desc.Digest.Algorithm().Hash()}
 	info, err := s.ingestInto(ctx, sink, desc, r, wantDiffID, o)
 	if err != nil && !sink.done && ctx.Err() == nil {
 		err = sink.blame(ctx, r, err)
@@ -38,6 +38,7 @@ func (s *Store) IngestPartial(ctx context.Context, p *Partial, desc ocispec.Desc
 type partialSink struct {
 	p    *Partial
 	desc ocispec.Descriptor
+	out  outward
 	h    hash.Hash
 	n    int64
 	done bool
@@ -46,6 +47,7 @@ type partialSink struct {
 func (w *partialSink) Write(b []byte) (int, error) {
 	w.h.Write(b)
 	w.n += int64(len(b))
+	w.out.grow(len(b))
 	return len(b), nil
 }
 

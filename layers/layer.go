@@ -161,7 +161,7 @@ func (s *Store) newLayer(o LayerOptions) (*LayerWriter, error) {
 		return nil, fmt.Errorf("create layer: %w", err)
 	}
 	h := digest.Canonical.Hash()
-	return &LayerWriter{s: s, dir: dir, f: f, h: h, to: newWriteBehind(io.MultiWriter(f, h)), o: o}, nil
+	return &LayerWriter{s: s, dir: dir, f: f, h: h, to: newWriteBehind(io.MultiWriter(&outward{f: f}, h)), o: o}, nil
 }
 
 // commit publishes the folder on this boot's shelf; PutImage makes it durable.

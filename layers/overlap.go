@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"hash"
 	"io"
 	"sync"
 )
@@ -13,8 +14,11 @@ const (
 )
 
 // readAhead reads r in a goroutine of its own. Close ends it and waits for it; r
-// is not read any more then.
+// is not read any more then. Where it has a hash, this is of what its own reader
+// has had, whose goroutine does that work.
 type readAhead struct {
+	h    hash.Hash
+	n    int64 // bytes that its reader has had, counted as they were hashed: by blocks
 	full chan block
 	free chan []byte
 	stop chan struct{}
@@ -28,8 +32,8 @@ type block struct {
 	err  error
 }
 
-func newReadAhead(r io.Reader) *readAhead {
-	a := &readAhead{full: make(chan block, overlapBlocks), free: make(chan []byte, overlapBlocks), stop: make(chan struct{})}
+func newReadAhead(r io.Reader, h hash.Hash) *readAhead {
+	a := &readAhead{h: h, full: make(chan block, overlapBlocks), free: make(chan []byte, overlapBlocks), stop: make(chan struct{})}
 	for range overlapBlocks {
 		a.free <- nil
 	}
@@ -77,11 +81,20 @@ func (a *readAhead) Read(p []byte) (int, error) {
 		if a.cur.data != nil {
 			a.free <- a.cur.data[:cap(a.cur.data)]
 		}
-		a.cur, a.at = <-a.full, 0
+		a.take(<-a.full)
 	}
 	n := copy(p, a.cur.data[a.at:])
 	a.at += n
 	return n, nil
+}
+
+// take goes on to the next block.
+func (a *readAhead) take(b block) {
+	a.cur, a.at = b, 0
+	a.n += int64(len(b.data))
+	if a.h != nil {
+		a.h.Write(b.data)
+	}
 }
 
 // Close ends the reading.
