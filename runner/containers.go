@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (cs *Containers) publish(c *Container) error {
 	}
 	lock.Close()
 	// What collection must keep for this container.
-	if err := writeNew(c.file("roots.json"), []string{c.ImageID}); err != nil {
+	if err := writeNew(c.file("roots.json"), c.images()); err != nil {
 		return err
 	}
 	if err := writeNew(c.file("state.json"), &State{Status: StatusCreated}); err != nil {
@@ -79,6 +80,20 @@ func (cs *Containers) publish(c *Container) error {
 	}
 	return c.save()
 }
+
+// images are the images that the container needs: its own, and those it mounts.
+func (c *Container) images() []string {
+	ids := []string{c.ImageID}
+	for _, m := range c.Options.Mounts {
+		if m.ImageID != "" {
+			ids = append(ids, m.ImageID)
+		}
+	}
+	return ids
+}
+
+// Uses says whether the container is of an image, or mounts it.
+func (c *Container) Uses(imageID string) bool { return slices.Contains(c.images(), imageID) }
 
 // writeNew writes a file that nobody looks at before the record is there.
 func writeNew(path string, v any) error {

@@ -162,7 +162,7 @@ func (cs *Containers) makeVolumes(c *Container) error {
 			continue
 		}
 		anonymous := m.Source == ""
-		v, err := cs.volumes.Create(m.Source, nil)
+		v, err := cs.volumes.Create(m.Source, m.Volume)
 		if err != nil {
 			return err
 		}

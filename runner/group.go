@@ -53,6 +53,10 @@ func reap(ctx context.Context, c *Container, s *State) {
 	if s.Network != nil {
 		unplug(s.Network.Link)
 	}
+	vs := volumesOf(c)
+	for _, name := range c.Volumes {
+		_ = vs.release(name) // one that is in use is no longer this container's
+	}
 }
 
 // withSwap gives the resources of a container with a memory limit, and no word of swap, as much swap as memory, as docker

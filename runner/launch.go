@@ -15,7 +15,6 @@ import (
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -80,6 +79,10 @@ type launch struct {
 	process process
 	net     *connection
 	pipes   pipes
+	// trees are what hod opened for the sandbox to attach, claims the volumes
+	// that are file systems of their own.
+	trees  []sandbox.FDMount
+	claims []claim
 }
 
 // pipes are the process's ends (child) and ours.
@@ -103,11 +106,23 @@ func (l *launch) undo() error {
 		errs = append(errs, l.group.Destroy())
 	}
 	errs = append(errs, l.root.Close())
+	l.closeTrees()
+	for _, c := range l.claims {
+		errs = append(errs, c.close())
+	}
+	l.claims = nil
 	if l.ids != nil {
 		l.ids.close()
 	}
 	l.pipes.close()
 	return errors.Join(errs...)
+}
+
+func (l *launch) closeTrees() {
+	for _, t := range l.trees {
+		t.FD.Close()
+	}
+	l.trees = nil
 }
 
 func (p *pipes) close() {
@@ -178,15 +193,11 @@ func (l *launch) mapIDs(context.Context) (err error) {
 
 // mountRoot shows the image with the container's own writable layer above it.
 func (l *launch) mountRoot(ctx context.Context) error {
-	var chain layers.Chain
-	for _, d := range l.c.Chain {
-		chain = append(chain, digest.Digest(d))
-	}
 	o := layers.MountOptions{Writable: true, Dir: l.c.Dir, Volatile: l.o.AutoRemove}
 	if l.ids.lease != nil {
 		o.UIDs, o.GIDs = l.ids.ranges, l.ids.gids
 	}
-	snap, err := l.store.Mount(ctx, chain, o)
+	snap, err := l.store.Mount(ctx, l.c.chain(), o)
 	if err != nil {
 		return err
 	}
@@ -322,15 +333,14 @@ func (l *launch) clone(ctx context.Context) error {
 	if netns != nil {
 		defer netns.Close()
 	}
-	mounts, err := l.openShared()
+	shared, err := l.openShared()
 	if err != nil {
 		return err
 	}
-	for _, m := range mounts {
-		defer m.FD.Close()
-	}
+	l.trees = append(l.trees, shared...)
+	defer l.closeTrees()
 	p, err := sandbox.Compile(sandbox.Options{
-		Mounts: mounts, Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: userns.Here() != userns.Root,
+		Mounts: l.trees, Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: userns.Here() != userns.Root,
 		Root: sandbox.Root{
 			Type: l.root.Type, Detached: l.root.Detached, Lower: l.root.Lower, Upper: l.root.Upper, Work: l.root.Work, Options: l.root.Options,
 		},

@@ -3,11 +3,9 @@
 package runner
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -189,39 +187,4 @@ func (c resolvFile) String() string {
 		fmt.Fprintf(&b, "options %s\n", strings.Join(c.options, " "))
 	}
 	return b.String()
-}
-
-// bindVolumes gives the mounts of volumes their folders. A volume's first
-// container fills it with what its image has there.
-func (l *launch) bindVolumes(ctx context.Context) error {
-	vs := &Volumes{dir: filepath.Join(filepath.Dir(filepath.Dir(l.c.Dir)), "volumes")}
-	l.o.Mounts = slices.Clone(l.o.Mounts)
-	for i := range l.o.Mounts {
-		m := &l.o.Mounts[i]
-		switch m.Type {
-		case "volume":
-			v, err := vs.Create(m.Source, nil)
-			if err != nil {
-				return err
-			}
-			if !m.NoCopy {
-				if err := l.fill(ctx, vs, v, m.Target); err != nil {
-					return err
-				}
-			}
-			m.Type, m.Source = "bind", v.Mountpoint
-		case "bind":
-			if m.CreateSrc {
-				if err := os.MkdirAll(m.Source, 0o755); err != nil && !os.IsExist(err) {
-					if _, serr := os.Stat(m.Source); serr != nil {
-						return fmt.Errorf("make mount source: %w", err)
-					}
-				}
-			}
-			if _, err := os.Stat(m.Source); err != nil {
-				return fmt.Errorf("bind source path does not exist: %s", m.Source)
-			}
-		}
-	}
-	return nil
 }

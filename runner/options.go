@@ -120,10 +120,11 @@ type RestartPolicy struct {
 	Max  int    `json:"MaximumRetryCount"`
 }
 
-// MountSpec is one -v, --mount or --tmpfs. Type is bind, volume or tmpfs.
+// MountSpec is one -v, --mount or --tmpfs. Type is bind, volume, tmpfs or image.
 type MountSpec struct {
 	Type        string
-	Source      string // absolute path of a bind, name of a volume (empty: anonymous)
+	Source      string // absolute path of a bind, name of a volume (empty: anonymous), what the user called an image
+	Subpath     string `json:",omitempty"` // the part of a volume or of an image; empty: the whole
 	Target      string
 	ReadOnly    bool
 	NoCopy      bool   // a new volume is not filled from the image
@@ -133,6 +134,18 @@ type MountSpec struct {
 	TmpfsSize   int64
 	TmpfsMode   uint32
 	Options     []string // further options of a tmpfs
+	// Volume is how a volume is made that is not there yet.
+	Volume VolumeOptions `json:",omitzero"`
+	// ImageID and Chain are the image's.
+	ImageID string   `json:",omitempty"`
+	Chain   []string `json:",omitempty"`
+}
+
+// VolumeOptions is what volume create says of a volume: labels, and the options
+// type, device and o of docker's local driver.
+type VolumeOptions struct {
+	Labels  map[string]string `json:",omitempty"`
+	Options map[string]string `json:",omitempty"`
 }
 
 // PortMapping publishes a port of a container. A HostPort of 0 is a free port;

@@ -29,7 +29,10 @@ var ErrNoContainer = errors.New("no such container")
 type Containers struct{}
 
 // Entry is a container in a list.
-type Entry struct{ Name, ImageID string }
+type Entry struct{ Name string }
+
+// Uses is false: there are no containers.
+func (Entry) Uses(imageID string) bool { return false }
 
 // OpenContainers opens an empty list.
 func OpenContainers(string, string) (*Containers, error) { return &Containers{}, nil }

@@ -74,17 +74,20 @@ func (m *MountSpec) checkTarget(flag string) error {
 // ParseMount reads a --mount flag: comma-separated KEY=VALUE as CSV.
 func ParseMount(s string) (MountSpec, error) {
 	m := MountSpec{Type: "volume"}
+	given := map[string]bool{}
 	fields, err := csv.NewReader(strings.NewReader(s)).Read()
 	if err != nil {
 		return m, fmt.Errorf("invalid mount %q: %w", s, err)
 	}
 	for _, field := range fields {
-		key, value, given := strings.Cut(strings.TrimSpace(field), "=")
-		if err := m.set(strings.ToLower(key), value, given); err != nil {
+		key, value, valued := strings.Cut(strings.TrimSpace(field), "=")
+		key = strings.ToLower(key)
+		if err := m.set(key, value, valued); err != nil {
 			return m, fmt.Errorf("invalid mount %q: %w", s, err)
 		}
+		given[key] = true
 	}
-	if err := m.check(); err != nil {
+	if err := m.check(given); err != nil {
 		return m, fmt.Errorf("invalid mount %q: %w", s, err)
 	}
 	return m, m.checkTarget(s)
@@ -106,6 +109,16 @@ func (m *MountSpec) set(key, value string, given bool) (err error) {
 		m.ReadOnly, err = yes(value, given)
 	case "volume-nocopy":
 		m.NoCopy, err = yes(value, given)
+	case "volume-subpath", "image-subpath":
+		m.Subpath, err = subpath(value)
+	case "volume-driver":
+		if value != "local" {
+			return fmt.Errorf("unknown volume driver %q: it is local", value)
+		}
+	case "volume-label":
+		err = putPair(&m.Volume.Labels, value)
+	case "volume-opt":
+		err = putPair(&m.Volume.Options, value)
 	case "bind-propagation":
 		if !slices.Contains([]string{"private", "rprivate", "shared", "rshared", "slave", "rslave"}, value) {
 			return fmt.Errorf("unknown propagation %q", value)
@@ -113,6 +126,8 @@ func (m *MountSpec) set(key, value string, given bool) (err error) {
 		m.Propagation = value
 	case "bind-nonrecursive":
 		m.NonRecur, err = yes(value, given)
+	case "bind-recursive":
+		m.NonRecur, err = recursion(value)
 	case "bind-create-src":
 		m.CreateSrc, err = yes(value, given)
 	case "tmpfs-size":
@@ -138,7 +153,47 @@ func yes(value string, given bool) (bool, error) {
 	return b, nil
 }
 
-func (m *MountSpec) check() error {
+// recursion reads bind-recursive and says whether only the mount itself is bound.
+func recursion(value string) (bool, error) {
+	switch value {
+	case "enabled", "readonly": // read-only reaches what is mounted inside, too
+		return false, nil
+	case "disabled":
+		return true, nil
+	case "writable":
+		return false, fmt.Errorf("bind-recursive=writable: a read-only bind of hod is read-only with all that is mounted inside; bind what is to be written on its own")
+	}
+	return false, fmt.Errorf("unknown bind-recursive %q: it is enabled, disabled or readonly", value)
+}
+
+// subpath is a relative path that leads not up, as docker wants it.
+func subpath(value string) (string, error) {
+	if !filepath.IsLocal(value) {
+		return "", fmt.Errorf("subpath %q: it must be a relative path inside of what is mounted", value)
+	}
+	return path.Clean(value), nil
+}
+
+func putPair(to *map[string]string, pair string) error {
+	key, value, valued := strings.Cut(pair, "=")
+	if !valued || key == "" {
+		return fmt.Errorf("%q is not KEY=VALUE", pair)
+	}
+	if *to == nil {
+		*to = map[string]string{}
+	}
+	(*to)[key] = value
+	return nil
+}
+
+// check refuses what does not fit together; given has the keys of the flag.
+func (m *MountSpec) check(given map[string]bool) error {
+	for key := range given {
+		kind, _, of := strings.Cut(key, "-")
+		if of && kind != m.Type && slices.Contains([]string{"bind", "volume", "tmpfs", "image"}, m.Type) {
+			return fmt.Errorf("%s is not for a mount of type %s", key, m.Type)
+		}
+	}
 	switch m.Type {
 	case "bind":
 		if m.Source == "" {
@@ -153,14 +208,25 @@ func (m *MountSpec) check() error {
 		}
 	case "volume":
 		if m.Source != "" {
-			return CheckName(m.Source)
+			if err := CheckName(m.Source); err != nil {
+				return err
+			}
 		}
+		return m.Volume.check()
 	case "tmpfs":
 		if m.Source != "" {
 			return fmt.Errorf("a tmpfs has no source")
 		}
+	case "image":
+		if m.Source == "" {
+			return fmt.Errorf("an image mount needs a source")
+		}
+		if (given["readonly"] || given["ro"]) && !m.ReadOnly {
+			return fmt.Errorf("an image mount is read-only")
+		}
+		m.ReadOnly = true
 	default:
-		return fmt.Errorf("unknown type %q: it is bind, volume or tmpfs", m.Type)
+		return fmt.Errorf("unknown type %q: it is bind, volume, tmpfs or image", m.Type)
 	}
 	return nil
 }

@@ -248,6 +248,8 @@ func setMounts(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
 			out.Options = append(out.Options, propagation)
 		case "tmpfs":
 			out.Type, out.Source, out.Options = "tmpfs", "tmpfs", tmpfsOptions(m)
+		case "image":
+			return fmt.Errorf("mount at %q: an image is mounted when a container starts, and is in no plan or bundle", target)
 		default:
 			return fmt.Errorf("mount at %q: unknown type %q", target, m.Type)
 		}

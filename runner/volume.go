@@ -33,8 +33,8 @@ type Volume struct {
 
 type volumeRecord struct {
 	CreatedAt time.Time
-	Labels    map[string]string `json:",omitempty"`
-	Anonymous bool              `json:",omitempty"`
+	VolumeOptions
+	Anonymous bool `json:",omitempty"`
 	// Filled says that the first container's image was copied in, or that this
 	// was not wanted; it happens at most once.
 	Filled bool `json:",omitempty"`
@@ -42,7 +42,10 @@ type volumeRecord struct {
 
 // Create makes a volume and returns it; one that exists already is returned as
 // it is. An empty name makes an anonymous volume.
-func (vs *Volumes) Create(name string, labels map[string]string) (*Volume, error) {
+func (vs *Volumes) Create(name string, o VolumeOptions) (*Volume, error) {
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("create volume %s: %w", name, err)
+	}
 	anonymous := name == ""
 	if anonymous {
 		name = NewID()
@@ -66,7 +69,7 @@ func (vs *Volumes) Create(name string, labels map[string]string) (*Volume, error
 	if err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", name, err)
 	}
-	record := volumeRecord{CreatedAt: time.Now().UTC(), Labels: labels, Anonymous: anonymous}
+	record := volumeRecord{CreatedAt: time.Now().UTC(), VolumeOptions: o, Anonymous: anonymous}
 	if err := writeJSON(filepath.Join(tmp, "volume.json"), record); err != nil {
 		return nil, err
 	}
@@ -91,7 +94,7 @@ func (vs *Volumes) Inspect(name string) (*Volume, error) {
 		return nil, err
 	}
 	return &Volume{
-		CreatedAt: r.CreatedAt, Driver: "local", Labels: r.Labels, Name: name, Scope: "local",
+		CreatedAt: r.CreatedAt, Driver: "local", Labels: r.Labels, Options: r.Options, Name: name, Scope: "local",
 		Mountpoint: filepath.Join(vs.dir, name, "_data"), Anonymous: r.Anonymous,
 	}, nil
 }
@@ -119,8 +122,15 @@ func (vs *Volumes) List() ([]*Volume, error) {
 
 // remove deletes a volume that no container uses.
 func (vs *Volumes) remove(name string) error {
-	if _, err := vs.Inspect(name); err != nil {
+	v, err := vs.Inspect(name)
+	if err != nil {
 		return err
+	}
+	if err := vs.release(name); err != nil {
+		return err
+	}
+	if isMountPoint(v.Mountpoint) {
+		return fmt.Errorf("remove volume %s: its file system is in use at %s", name, v.Mountpoint)
 	}
 	trash := filepath.Join(vs.dir, ".trash-"+NewID())
 	if err := os.Rename(filepath.Join(vs.dir, name), trash); err != nil {

@@ -12,11 +12,9 @@ import (
 	"path"
 	"strings"
 
-	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,17 +22,13 @@ import (
 // owners and modes with it. It happens at most once in a volume's life.
 func (l *launch) fill(ctx context.Context, vs *Volumes, v *Volume, target string) error {
 	done, err := vs.filled(v.Name)
-	if err != nil || done {
+	if err != nil || done && len(v.Options) == 0 {
 		return err
 	}
 	if entries, err := os.ReadDir(v.Mountpoint); err != nil || len(entries) > 0 {
 		return errors.Join(err, vs.setFilled(v.Name))
 	}
-	var chain layers.Chain
-	for _, d := range l.c.Chain {
-		chain = append(chain, digest.Digest(d))
-	}
-	view, err := l.store.View(ctx, chain)
+	view, err := l.store.View(ctx, l.c.chain())
 	if err != nil {
 		return fmt.Errorf("fill volume %s: %w", v.Name, err)
 	}

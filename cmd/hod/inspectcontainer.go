@@ -113,6 +113,7 @@ func inspectHost(c *runner.Container) map[string]any {
 		switch m.Type {
 		case "tmpfs":
 			tmpfs[m.Target] = tmpfsText(m)
+		case "image": // among Mounts
 		default:
 			mode := ""
 			if m.ReadOnly {

@@ -99,7 +99,7 @@ func unused(ctx context.Context, s *layers.Store, img *layers.Image) error {
 		return err
 	}
 	for _, e := range list {
-		if e.ImageID == img.ID.String() {
+		if e.Uses(img.ID.String()) {
 			return withHint(fmt.Errorf("container %s is of image %s", e.Name, img.ID), "hod rm "+e.Name+" first")
 		}
 	}

@@ -84,7 +84,7 @@ func enterFor(c *cli.Context, ids, always bool, what string) error {
 
 // enterForContainer goes on inside of a namespace if a new container needs one:
 // for files of several users, for a user who is not root, for a private network.
-func enterForContainer(c *cli.Context, s *layers.Store, img *layers.Image, name string, o runner.ContainerOptions) error {
+func enterForContainer(c *cli.Context, s *layers.Store, cs *runner.Containers, img *layers.Image, name string, o runner.ContainerOptions) error {
 	if !mayEnter() {
 		return nil
 	}
@@ -101,7 +101,7 @@ func enterForContainer(c *cli.Context, s *layers.Store, img *layers.Image, name 
 		user = config.User
 	}
 	ids = ids || user != "" && user != "0" && user != "root" && user != "0:0"
-	return enterFor(c, ids, o.PrivateNetwork(), "image "+name+" needs the ids of several users")
+	return enterFor(c, ids, o.PrivateNetwork() || cs.MakesMounts(o), "image "+name+" needs the ids of several users")
 }
 
 // enterForStart does the same for containers that are there.
@@ -111,7 +111,7 @@ func enterForStart(c *cli.Context, cs *runner.Containers) error {
 	}
 	for _, name := range c.Args().Slice() {
 		found, _, err := cs.Lookup(c.Context, name)
-		if err == nil && found.Options.PrivateNetwork() {
+		if err == nil && (found.Options.PrivateNetwork() || cs.MakesMounts(found.Options)) {
 			return enterFor(c, false, true, "")
 		}
 	}

@@ -56,7 +56,10 @@ func newContainer(c *cli.Context, s *layers.Store, cs *runner.Containers, change
 	if err != nil {
 		return nil, err
 	}
-	if err := enterForContainer(c, s, img, name, o); err != nil {
+	if err := mountedImages(c, s, o.Mounts); err != nil {
+		return nil, err
+	}
+	if err := enterForContainer(c, s, cs, img, name, o); err != nil {
 		return nil, err
 	}
 	cid, err := openCIDFile(c.String("cidfile"))

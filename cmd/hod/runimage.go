@@ -13,6 +13,7 @@ import (
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/archive"
 	"github.com/hodbuild/hod/registry"
+	"github.com/hodbuild/hod/runner"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 )
@@ -56,6 +57,25 @@ func imageToRun(c *cli.Context, s *layers.Store, word string) (*layers.Image, st
 		return nil, "", registryHint(err, n)
 	}
 	return img, word, nil
+}
+
+// mountedImages finds the images that are to be mounted, as the one to run is found.
+func mountedImages(c *cli.Context, s *layers.Store, mounts []runner.MountSpec) error {
+	for i := range mounts {
+		m := &mounts[i]
+		if m.Type != "image" {
+			continue
+		}
+		img, _, err := imageToRun(c, s, m.Source)
+		if err != nil {
+			return fmt.Errorf("mount at %s: %w", m.Target, err)
+		}
+		m.ImageID = img.ID.String()
+		for _, d := range img.Chain {
+			m.Chain = append(m.Chain, d.String())
+		}
+	}
+	return nil
 }
 
 // layersToRun makes sure that the layers of an image are here.

@@ -17,7 +17,7 @@ func volumeCommand() *cli.Command {
 		{Name: "create", Usage: "Make a volume", ArgsUsage: "[NAME]", Action: volumeCreate, Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "label", Usage: "KEY=VALUE"},
 			&cli.StringFlag{Name: "driver", Aliases: []string{"d"}, Value: "local", Usage: "local: volumes are folders of the store"},
-			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Hidden: true, Usage: "local volumes have none"},
+			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Usage: "type=TYPE, device=DEVICE and o=OPTIONS of a mount: tmpfs; none with o=bind; others as root"},
 		}},
 		{Name: "ls", Aliases: []string{"list"}, Usage: "List volumes", Action: volumeList, Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only names"},
@@ -42,16 +42,18 @@ func volumeCreate(c *cli.Context) error {
 	if err := arguments(c, 0, 1); err != nil {
 		return err
 	}
-	if d := c.String("driver"); d != "local" || len(c.StringSlice("opt")) > 0 {
-		return withHint(errors.New("volumes are folders of the store: the driver is local, without options"), "mount it on the host, and hod run -v FOLDER:TARGET")
+	if d := c.String("driver"); d != "local" {
+		return withHint(fmt.Errorf("driver %q: volumes are of this machine, the driver is local", d), "use --opt type=…, device=… and o=… for what the kernel mounts, or mount it on the host, and hod run -v FOLDER:TARGET")
 	}
-	labels := map[string]string{}
-	for _, l := range c.StringSlice("label") {
-		k, v, _ := strings.Cut(l, "=")
-		labels[k] = v
+	o := runner.VolumeOptions{Labels: map[string]string{}, Options: map[string]string{}}
+	for flag, to := range map[string]map[string]string{"label": o.Labels, "opt": o.Options} {
+		for _, l := range c.StringSlice(flag) {
+			k, v, _ := strings.Cut(l, "=")
+			to[k] = v
+		}
 	}
 	return withContainers(c, func(cs *runner.Containers) error {
-		v, err := cs.Volumes().Create(c.Args().First(), labels)
+		v, err := cs.Volumes().Create(c.Args().First(), o)
 		if err == nil {
 			fmt.Fprintln(c.App.Writer, v.Name)
 		}
