@@ -7,6 +7,11 @@
 // the heap as a start needs; 480 faults are left, most of them of the Go runtime
 // before anything of ours runs.
 //
+// The stack of the main goroutine begins with a few KiB, and at each doubling the
+// runtime copies it frame by frame, under the initialisation of packages and again
+// under the command. It is made large once, while there is little on it: a twelfth
+// of the processor time of hod version, of a push again and of a copy.
+//
 // It must come early, so it is a package of its own that imports next to
 // nothing: packages are initialised in the order of their paths once all that
 // they import is. It does what hod's packages else do not, work in an init.

@@ -23,7 +23,22 @@ func init() {
 	// The runtime gives out its heap from the bottom up, and has just begun.
 	at := uintptr(unsafe.Pointer(new([512]byte)))
 	populate(at, at+heapUsed, populateWrite)
+	stretch()
 }
+
+// stretch grows the stack of the main goroutine to what a command needs, while
+// there is little on it.
+//
+//go:noinline
+func stretch() byte {
+	var room [24 << 10]byte
+	return room[len(same(room[:]))-1]
+}
+
+// same keeps the compiler from seeing that nobody uses the room.
+//
+//go:noinline
+func same(p []byte) []byte { return p }
 
 // populate asks for the pages between two addresses. A kernel that refuses
 // leaves things as they were.

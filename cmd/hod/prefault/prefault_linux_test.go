@@ -8,10 +8,40 @@ import (
 	"unsafe"
 )
 
+// TestMain is where the main goroutine is seen: its stack must be large enough for
+// a command.
+func TestMain(m *testing.M) {
+	large, code := stays(), m.Run()
+	if !large {
+		fmt.Println("FAIL: the stack of the main goroutine is copied while a command runs")
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// stays tells whether the stack stays where it is under a call that takes 16 KiB of
+// it.
+func stays() bool {
+	var here byte
+	before := uintptr(unsafe.Pointer(&here))
+	deep(16)
+	return before == uintptr(unsafe.Pointer(&here))
+}
+
+//go:noinline
+func deep(n int) byte {
+	var room [1 << 10]byte
+	if n > 0 {
+		room[n] = deep(n - 1)
+	}
+	return room[n]
+}
+
 // TestPrefault: all of the code and as much of the heap as a start needs are
 // there, though this program has touched little of either.
 func TestPrefault(t *testing.T) {
-	for _, at := range []uintptr{code, written - 1} {
+	last := written&^uintptr(os.Getpagesize()-1) - 1 // the page of what is written may begin before it
+	for _, at := range []uintptr{code, last} {
 		if got, size := resident(t, at); got < size {
 			t.Errorf("%d of %d bytes of what is only read at %#x are there", got, size, at)
 		}
