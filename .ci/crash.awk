@@ -22,10 +22,11 @@ function row(kind) {
 		kind = part[2]
 		sub(/_[0-9]+$/, "", kind); sub(/_/, ", ", kind)
 		note("power cut: " kind, $2, 1, secs)
-	} else if (n == 1 && part[1] == "TestProcessesSideBySide") {
+	} else if (n == 1 && part[1] ~ /^Test(Processes|Verbs)SideBySide$/) {
+		side = part[1] == "TestVerbsSideBySide" ? "hod side by side: " : "store side by side: "
 		if ($2 != "PASS:") operations = 0
-		note("side by side: ended by themselves", $2, $2 == "PASS:" ? operations - killed : 1, secs)
-		note("side by side: killed at random", $2, $2 == "PASS:" ? killed : 0, 0)
+		note(side "not killed", $2, $2 == "PASS:" ? operations - killed : 1, secs)
+		note(side "killed at random", $2, $2 == "PASS:" ? killed : 0, 0)
 	} else if (n == 1 && part[1] ~ /^Test(FewInodes|Bombs)$/) {
 		note(part[1] == "TestBombs" ? "full disk: bombs" : "full disk: few inodes", $2, 1, secs)
 	} else if (n == 1 && $2 == "SKIP:") note(part[1], $2, 1, secs)

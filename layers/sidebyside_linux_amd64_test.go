@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,12 +77,13 @@ func (c *crowd) one(r *rand.Rand, root string) {
 		c.note(op, false, err, "")
 		return
 	}
-	killed := r.IntN(2) == 0
-	if killed {
+	if r.IntN(2) == 0 {
 		time.Sleep(time.Duration(r.IntN(60)) * time.Millisecond)
 		cmd.Process.Kill()
 	}
-	c.note(op, killed, cmd.Wait(), stderr.String())
+	err := cmd.Wait()
+	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	c.note(op, status.Signaled(), err, stderr.String()) // one that had ended before was not killed
 }
 
 // Sixteen processes do everything at once on one store, and random ones are
