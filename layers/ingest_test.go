@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers/compress"
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -54,9 +55,7 @@ func gzDesc(z []byte) ocispec.Descriptor { return descOf(ocispec.MediaTypeImageL
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("trees with owners need root")
-	}
+	granted.NeedRoot(t, "makes trees with owners")
 }
 
 func TestIngest(t *testing.T) {

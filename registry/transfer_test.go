@@ -12,7 +12,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/hodbuild/hod/registry/auth"
 	"github.com/hodbuild/hod/registry/transfer"
 	"github.com/opencontainers/go-digest"
@@ -105,9 +105,7 @@ func layer(t *testing.T, rnd *rand.Rand, name string, size int) (plain, packed [
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("unpacking the owners of files needs root")
-	}
+	granted.NeedRoot(t, "unpacks the owners of files")
 }
 
 // TestPullGoesOnWhereItWas counts the bytes over a line that breaks all the time.

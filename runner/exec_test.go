@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/runner/sandbox"
 )
@@ -22,9 +23,7 @@ import (
 // boxRoot makes a small tree with a shell.
 func boxRoot(t *testing.T) string {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: mounts a tree without a user namespace")
-	}
+	granted.NeedRoot(t, "mounts a tree without a user namespace")
 	box, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Skip("needs busybox")

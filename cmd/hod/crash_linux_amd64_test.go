@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers/faults"
+	"github.com/hodbuild/hod/layers/granted"
 	"golang.org/x/sys/unix"
 )
 
@@ -177,7 +178,7 @@ func (b *crashBed) result(t *testing.T, root, has, gone string) {
 // the other; in the short form at some of them. The next command works without a repair, what was acknowledged is there, and
 // the same command again does what it should. The long form does two verbs side by side.
 func TestCrashOfVerbs(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !granted.Root() {
 		t.Skip("the supervised processes make namespaces, which needs root")
 	}
 	full := os.Getenv("HOD_TEST_FULL") != ""

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers/faults"
+	"github.com/hodbuild/hod/layers/granted"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,7 +75,7 @@ func fill(t *testing.T, at string, leave int64) {
 // TestFullDisk fills the store's disk to random degrees before each verb: it ends well, or says that there is no space and
 // leaves a sound store, which takes the same command when there is space again.
 func TestFullDisk(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !granted.Root() {
 		t.Skip("mounting a disk of one's own needs root")
 	}
 	b := newCrashBed(t, 3<<20)
@@ -163,7 +164,7 @@ func (b *crashBed) fullDisk(t *testing.T, at string, args []string, has string) 
 
 // TestFewInodes: an archive of more files than the disk has inodes is refused and leaves nothing; a smaller one is taken.
 func TestFewInodes(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !granted.Root() {
 		t.Skip("mounting a disk of one's own needs root")
 	}
 	at := smallDisk(t, 48<<20, "-N", "3000")
@@ -197,7 +198,7 @@ func TestFewInodes(t *testing.T) {
 // TestBombs: what is small as an archive and large as files ends where the disk does, in little memory, and leaves
 // nothing; its harmless twin of holes takes no space and is taken (U16).
 func TestBombs(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !granted.Root() {
 		t.Skip("mounting a disk of one's own needs root")
 	}
 	at := smallDisk(t, 32<<20)

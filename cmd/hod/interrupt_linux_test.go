@@ -12,13 +12,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 // TestBuildInterrupt presses ctrl-C while a RUN sleeps, while a large file is read
 // and while a registry keeps silent: hod ends with 130, and leaves no process, no
 // mount and nothing half made.
 func TestBuildInterrupt(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !granted.Root() {
 		t.Skip("RUN needs root here")
 	}
 	asked := make(chan bool, 8)
@@ -127,7 +129,7 @@ func opened(pid int, name string) bool {
 // TestBuildSideBySide builds one recipe in several processes at once: each gets the
 // same image, and what the step did is there once.
 func TestBuildSideBySide(t *testing.T) {
-	if os.Getuid() != 0 {
+	if !granted.Root() {
 		t.Skip("RUN needs root here")
 	}
 	dir, root := t.TempDir(), t.TempDir()

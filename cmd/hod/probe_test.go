@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 // probeImage imports an image of nothing but the probe into a store.
@@ -57,7 +59,7 @@ func TestProbe(t *testing.T) {
 	rungs := map[string]func(string) func(*exec.Cmd){"single": func(dir string) func(*exec.Cmd) {
 		return func(c *exec.Cmd) { asNobody(t, c, dir) }
 	}}
-	if os.Getuid() == 0 {
+	if granted.Root() {
 		rungs["root"] = func(dir string) func(*exec.Cmd) {
 			return func(c *exec.Cmd) { c.Env = append(os.Environ(), "HOD_ROOT="+filepath.Join(dir, "root")) }
 		}

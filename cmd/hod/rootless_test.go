@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -19,7 +20,7 @@ func maySimulate() bool {
 			return false
 		}
 	}
-	return os.Getuid() == 0
+	return granted.Root()
 }
 
 // becomeMapped FILE COMMAND… is the script of a user to whom FILE grants subordinate ids.

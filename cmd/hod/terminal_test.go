@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 // screen is a real terminal: a tmux server of its own with one window.
@@ -25,7 +27,7 @@ func newScreen(t *testing.T, columns, lines string, env ...string) *screen {
 	if _, err := exec.LookPath("tmux"); err != nil {
 		t.Skip("there is no tmux, which is the terminal of this test")
 	}
-	if os.Getuid() != 0 {
+	if !granted.Root() {
 		t.Skip("the steps of this build want root")
 	}
 	dir := t.TempDir()

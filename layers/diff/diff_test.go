@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers/diff/eviltar"
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -158,9 +159,7 @@ func TestGoldenDiffID(t *testing.T) {
 }
 
 func TestWhiteoutsOnDiskAndInViews(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: opaque folders are marked by a trusted attribute")
-	}
+	granted.NeedRoot(t, "opaque folders are marked by a trusted attribute")
 	dir := tar.Header{Typeflag: tar.TypeDir}
 	named := func(n string) tar.Header { h := dir; h.Name = n; return h }
 	file := func(n string) tar.Header { return tar.Header{Name: n, Typeflag: tar.TypeReg} }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
@@ -156,9 +157,7 @@ func viewed(v *View) model {
 // TestLayerStacksEqualTheModel holds three readings of random stacks against the model: the merged view, trees under an
 // overlay, and layers unpacked over each other.
 func TestLayerStacksEqualTheModel(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts overlays")
-	}
+	granted.NeedRoot(t, "mounts overlays")
 	top := t.TempDir()
 	n := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -256,9 +255,7 @@ func overlaid(t *rapid.T, work string, lower []string) model {
 // TestTopsPackToWhatTheyShow makes random changes through an overlay, packs its top, and finds the same files in the view
 // of the chain with the new layer; unpacking the layer gives the same bytes again.
 func TestTopsPackToWhatTheyShow(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts overlays")
-	}
+	granted.NeedRoot(t, "mounts overlays")
 	tmp := t.TempDir()
 	n := 0
 	rapid.Check(t, func(t *rapid.T) {

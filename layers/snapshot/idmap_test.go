@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/hodbuild/hod/layers/userns"
 	"golang.org/x/sys/unix"
 )
@@ -13,9 +14,7 @@ import (
 // TestOverlayMapsOwners: root's files on disk are the range's first id in the
 // mount, and what is made by that id in the mount is root's on disk.
 func TestOverlayMapsOwners(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting on the host needs root")
-	}
+	granted.NeedRoot(t, "mounts on the host")
 	tmp := t.TempDir()
 	lower, second, top := filepath.Join(tmp, "a:b"), filepath.Join(tmp, "second"), filepath.Join(tmp, "top")
 	for _, d := range []string{lower, second, filepath.Join(top, "upper"), filepath.Join(top, "work")} {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,9 +21,7 @@ func folder(t *testing.T, parts ...string) string {
 // work is a folder where overlays may keep their upper ones, with a name full of what mount options give a meaning.
 func work(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts an overlay in the initial user namespace")
-	}
+	granted.NeedRoot(t, "mounts an overlay in the initial user namespace")
 	return folder(t, t.TempDir(), `a:b,c\ "ü`)
 }
 

@@ -1,16 +1,15 @@
 package userns
 
 import (
-	"os"
 	"sync"
 	"testing"
+
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 // BenchmarkFile is what every start of root's pays for its range of ids.
 func BenchmarkFile(b *testing.B) {
-	if os.Geteuid() != 0 {
-		b.Skip("needs root: maps ids that are not its own")
-	}
+	granted.NeedRoot(b, "maps ids that are not its own")
 	for b.Loop() {
 		f, err := File(Shifted(100000, 65536))
 		if err != nil {
@@ -21,9 +20,7 @@ func BenchmarkFile(b *testing.B) {
 }
 
 func TestFilesSideBySide(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: maps ids that are not its own")
-	}
+	granted.NeedRoot(t, "maps ids that are not its own")
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {

@@ -2,11 +2,11 @@ package userns
 
 import (
 	"errors"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,9 +42,7 @@ func TestMapsAreChecked(t *testing.T) {
 }
 
 func TestFileIsANewNamespace(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: maps ids that are not its own")
-	}
+	granted.NeedRoot(t, "maps ids that are not its own")
 	f, err := File(Shifted(100000, 65536))
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -67,7 +68,7 @@ func checkDevices(t *testing.T, dir, random string) {
 
 func TestDeviceRulesOnV1(t *testing.T) {
 	mounts, err := hierarchies()
-	if err != nil || mounts["devices"] == "" || os.Geteuid() != 0 {
+	if err != nil || mounts["devices"] == "" || !granted.Root() {
 		t.Skip("needs root and the devices controller of cgroup v1")
 	}
 	dir := filepath.Join(mounts["devices"], "hod-test-devices")
@@ -87,7 +88,7 @@ func TestDeviceRulesOnV1(t *testing.T) {
 
 func TestDeviceRulesOnV2(t *testing.T) {
 	mounts, err := hierarchies()
-	if err != nil || mounts[Unified] == "" || os.Geteuid() != 0 {
+	if err != nil || mounts[Unified] == "" || !granted.Root() {
 		t.Skip("needs root and cgroup v2")
 	}
 	dir := filepath.Join(mounts[Unified], "hod-test-devices")

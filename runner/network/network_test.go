@@ -15,13 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/vishvananda/netlink"
 )
 
 // TestMain runs the suite in a network namespace of its own, whose rules,
 // devices and ports are nobody else's.
 func TestMain(m *testing.M) {
-	if os.Getuid() != 0 || os.Getenv("HOD_TEST_NETNS") != "" {
+	if !granted.Root() || os.Getenv("HOD_TEST_NETNS") != "" {
 		os.Exit(m.Run())
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
@@ -35,9 +36,7 @@ func TestMain(m *testing.M) {
 
 func open(t *testing.T) *Bridge {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("a bridge needs root")
-	}
+	granted.NeedRoot(t, "makes a bridge")
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		t.Fatal(err)

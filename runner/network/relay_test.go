@@ -15,15 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/vishvananda/netlink"
 )
 
 // farSide is a host behind the host, with addresses of both families.
 func farSide(t *testing.T) *os.File {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: it makes network namespaces")
-	}
+	granted.NeedRoot(t, "makes network namespaces")
 	far, err := NewNamespace()
 	if err != nil {
 		t.Fatal(err)
@@ -51,9 +50,7 @@ func farSide(t *testing.T) *os.File {
 
 func relay(t *testing.T) (*os.File, *Relay) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root of a user namespace")
-	}
+	granted.NeedRoot(t, "makes network namespaces")
 	ns, err := NewNamespace()
 	if err := errors.Join(err, loopback()); err != nil {
 		t.Fatal(err)

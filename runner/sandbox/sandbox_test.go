@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hodbuild/hod/layers/granted"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -21,9 +22,7 @@ import (
 // busyboxRoot makes a small tree with a shell.
 func busyboxRoot(t testing.TB) string {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: makes namespaces without a user namespace")
-	}
+	granted.NeedRoot(t, "makes namespaces without a user namespace")
 	box, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Skip("needs busybox")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/cmd/conformance/corpus"
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 const folder = "../../../testdata/corpus"
@@ -115,11 +116,14 @@ func missing(c *corpus.Case) string {
 	if _, err := os.Stat(corpus.GitServer); err != nil && c.Clones() {
 		return "needs " + corpus.GitServer
 	}
+	if c.Runs() && !granted.Namespaces() {
+		return "needs namespaces, which this kernel or the container around it refuses"
+	}
 	for _, need := range c.Needs {
 		switch {
 		case need == "root" && os.Getuid() != 0:
 			return "needs root"
-		case need == "ids" && os.Getuid() != 0 && !granted():
+		case need == "ids" && os.Getuid() != 0 && !subordinate():
 			return "needs subordinate ids"
 		case need == "root" || need == "ids":
 		default:
@@ -131,8 +135,8 @@ func missing(c *corpus.Case) string {
 	return ""
 }
 
-// granted says whether an ordinary user has subordinate ids.
-func granted() bool {
+// subordinate says whether an ordinary user has subordinate ids.
+func subordinate() bool {
 	me, err := user.Current()
 	if err != nil {
 		return false
