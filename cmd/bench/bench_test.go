@@ -13,14 +13,13 @@ import (
 
 	"github.com/hodbuild/hod/cmd/bench/bed"
 	"github.com/hodbuild/hod/cmd/bench/chart"
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 // TestBenchMeasures runs the smallest cell with a real hod, and with one that
 // builds something else.
 func TestBenchMeasures(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("the bed of the benchmark needs root")
-	}
+	granted.NeedRoot(t, "the bed of the benchmark is mounts and networks")
 	for _, tool := range []string{"mkfs.ext4", "ip", "/bin/busybox"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("no %s here", tool)

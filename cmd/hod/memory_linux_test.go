@@ -9,11 +9,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 // TestMemoryOfABigImage has every verb that moves a layer move one of 5 GiB (64 MiB in the short form) in less than
 // 100 MB of memory.
 func TestMemoryOfABigImage(t *testing.T) {
+	granted.NeedNamespaces(t, "a step makes its inputs")
 	dir := t.TempDir()
 	root := filepath.Join(dir, "here")
 	registry := guardInputs(t, dir, root)

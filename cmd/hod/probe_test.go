@@ -56,6 +56,7 @@ var changing = regexp.MustCompile(`HOSTNAME=[0-9a-f]{12}|uid_map 0 1\d{9} `)
 // every system call number, sockets, terminal injection, writes to the kernel
 // (R1, R6, R10, R11, R14, R15, R16, R17, R19).
 func TestProbe(t *testing.T) {
+	granted.NeedNamespaces(t, "runs containers")
 	rungs := map[string]func(string) func(*exec.Cmd){"single": func(dir string) func(*exec.Cmd) {
 		return func(c *exec.Cmd) { asNobody(t, c, dir) }
 	}}

@@ -25,6 +25,14 @@ func NeedRoot(t testing.TB, what string) {
 	}
 }
 
+// NeedNamespaces skips a test where no process can be isolated.
+func NeedNamespaces(t testing.TB, what string) {
+	t.Helper()
+	if !Root() && !Namespaces() {
+		t.Skip("needs namespaces, which the kernel or a container around refuses: " + what)
+	}
+}
+
 // The answers do not change while a test runs, and each costs a process.
 var (
 	mounts = sync.OnceValue(func() bool { return exec.Command("unshare", "--mount", "true").Run() == nil })

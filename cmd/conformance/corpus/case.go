@@ -124,7 +124,7 @@ func (c *Case) Runs() bool {
 	for _, f := range c.sections {
 		for line := range strings.SplitSeq(string(f.Data), "\n") {
 			word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if strings.EqualFold(word, "RUN") || strings.HasPrefix(line, "ONBUILD RUN") {
+			if strings.EqualFold(word, "RUN") || strings.HasPrefix(line, "ONBUILD RUN") || strings.Contains(line, `\nRUN `) {
 				return true
 			}
 		}
