@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -40,7 +41,7 @@ func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	dir, err := os.MkdirTemp("", "hod-exec-")
+	dir, err := os.MkdirTemp(scratch(), "hod-exec-")
 	if err != nil {
 		return Exit{}, fmt.Errorf("make a folder for the command: %w", err)
 	}
@@ -71,6 +72,16 @@ func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 	return c.perform(ctx, options, group, io)
 }
 
+// scratch is where a command's own files lie: their owners are shown mapped, which an overlay refuses, and that is what /tmp
+// of a container lies on.
+func scratch() string {
+	var st unix.Statfs_t
+	if unix.Statfs(os.TempDir(), &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC && unix.Access("/dev/shm", unix.W_OK) == nil {
+		return "/dev/shm"
+	}
+	return ""
+}
+
 // mapOwnID gives a command of a user who is not root a user namespace with all
 // ids that the user has.
 func (c *Command) mapOwnID() {
@@ -89,7 +100,9 @@ func (c *Command) mapOwnID() {
 func start(ctx context.Context, p *sandbox.Program, netns *os.File) (*sandbox.Process, error) {
 	proc, err := sandbox.Start(ctx, p, netns)
 	var clone *sandbox.CloneError
-	if errors.As(err, &clone) && slices.Contains([]unix.Errno{unix.ENOSPC, unix.EUSERS, unix.EPERM}, clone.Errno) {
+	var file *fs.PathError
+	if errors.As(err, &clone) && slices.Contains([]unix.Errno{unix.ENOSPC, unix.EUSERS, unix.EPERM}, clone.Errno) ||
+		errors.As(err, &file) && strings.HasSuffix(file.Path, "id_map") {
 		return nil, userns.Refused(err)
 	}
 	return proc, err

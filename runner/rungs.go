@@ -13,6 +13,7 @@ import (
 
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
+	"github.com/hodbuild/hod/runner/sandbox"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -49,10 +50,19 @@ func rungName(spaces, root, ids bool) string {
 func tryNamespaces() Grant {
 	g := Grant{Name: "user namespaces", What: "a process that is root over nothing but itself"}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
+	cmd.Env = []string{trial + "=1"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
+	}
 	cmd.Args = []string{"hod", "version"}
-	if err := cmd.Run(); err != nil && !isExit(err) {
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() <= len(trials) {
+		g.Raise = (&sandbox.StepError{Step: trials[exit.ExitCode()-1], Errno: unix.EPERM}).Hint()
+		return g
+	}
+	if err != nil && exit == nil {
 		refused := userns.Refused(err)
 		g.Raise = refused.Error()
 		if h, ok := refused.(*userns.RefusedError); ok && h.Hint() != "" {
@@ -64,9 +74,25 @@ func tryNamespaces() Grant {
 	return g
 }
 
-func isExit(err error) bool {
-	var exit *exec.ExitError
-	return errors.As(err, &exit)
+// trial is the variable by which a hod knows that it only tries something for [Rungs].
+const trial = "_HOD_TRY"
+
+// trials are the steps of a sandbox that something around hod may refuse though it grants namespaces.
+var trials = []string{"pivot into the root", "make proc for /proc"}
+
+// Tried is the beginning of a program that [Rungs] starts in namespaces of its own: it tells by its exit code which of the
+// trials was refused. In any other one it does nothing.
+func Tried() {
+	if os.Getenv(trial) == "" {
+		return
+	}
+	if errors.Is(unix.PivotRoot("/", "/"), unix.EPERM) { // else EBUSY: it is the root already
+		os.Exit(1)
+	}
+	if unix.Mount("proc", "/proc", "proc", 0, "") != nil {
+		os.Exit(2)
+	}
+	os.Exit(0)
 }
 
 func tryIDs() Grant {
@@ -75,7 +101,9 @@ func tryIDs() Grant {
 		g.Raise = strings.TrimPrefix(err.Error(), "only one id is granted here: ")
 		if m, serr := userns.Subordinate(os.Geteuid(), os.Getegid()); serr == nil {
 			g.Granted, g.Raise = true, ""
-			g.What += fmt.Sprintf(" (%d from /etc/subuid)", m.UIDs[len(m.UIDs)-1].Inside+m.UIDs[len(m.UIDs)-1].Count)
+			if g.What += fmt.Sprintf(" (%d)", m.UIDs[len(m.UIDs)-1].Inside+m.UIDs[len(m.UIDs)-1].Count); os.Geteuid() != 0 {
+				g.What = strings.TrimSuffix(g.What, ")") + " from /etc/subuid)"
+			}
 		}
 		return g
 	}

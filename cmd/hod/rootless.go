@@ -24,9 +24,9 @@ var outside = []string{
 	"stats", "stop", "tag", "tags", "top", "unpause", "wait", "why",
 }
 
-// mayEnter says whether this process is an ordinary user's that is not inside of
-// the user's namespace yet.
-func mayEnter() bool { return os.Geteuid() != 0 && !userns.Inside() }
+// mayEnter says whether this process is an ordinary user's, or that of a root who
+// may not mount, and is not inside of the user's namespace yet.
+func mayEnter() bool { return (os.Geteuid() != 0 || userns.Powerless()) && !userns.Inside() }
 
 // enterForStore goes on inside of the user's namespace where the store holds
 // files that only somebody there can read and delete.

@@ -43,7 +43,7 @@ type place struct {
 }
 
 var here = sync.OnceValue(func() place {
-	if os.Geteuid() != 0 || runtime.GOOS != "linux" { // elsewhere owners live in layers only, also for root
+	if os.Geteuid() != 0 || Powerless() || runtime.GOOS != "linux" { // elsewhere owners live in layers only, also for root
 		return place{Single, SingleID()}
 	}
 	uids, gids := ReadMap("/proc/self/uid_map"), ReadMap("/proc/self/gid_map")

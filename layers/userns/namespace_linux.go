@@ -66,7 +66,21 @@ func IDMapTree(dir string, ns *os.File) (*os.File, error) {
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		unix.Close(fd)
-		return nil, &os.PathError{Op: "mount_setattr", Path: dir, Err: err}
+		return nil, &MapError{os.PathError{Op: "map the owners of", Path: dir, Err: err}}
 	}
 	return os.NewFile(uintptr(fd), dir), nil
+}
+
+// MapError says that a tree cannot be shown with other owners.
+type MapError struct{ os.PathError }
+
+// Unwrap is what the kernel answered.
+func (e *MapError) Unwrap() error { return e.Err }
+
+// Hint is for file systems that know no other owners, as the root of a container.
+func (e *MapError) Hint() string {
+	if !errors.Is(e.Err, unix.EINVAL) {
+		return ""
+	}
+	return "the file system of the store cannot do that, as an overlay: keep the store on another (in a container on a volume: docker run -v hod:/var/lib/hod), or run with --userns=host"
 }

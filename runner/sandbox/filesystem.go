@@ -53,6 +53,13 @@ func (c *compiler) gatherFS(m specs.Mount) {
 // and gives it to the root of the user namespace: one that is made inside shows
 // that root's id outside among its options, which no two commands have in common.
 func (c *compiler) filesystem(kind, source, target string, options []string) any {
+	if kind == "tmpfs" && slices.Contains(options, copyUp) {
+		fd, err := c.copiedUp(target, options)
+		if err != nil && c.failed == nil {
+			c.failed = err
+		}
+		return fd
+	}
 	if kind == "tmpfs" && c.mapsOwners() {
 		f, err := c.ownTmpfs(options)
 		if err != nil {
