@@ -46,7 +46,8 @@ func TestGuardWork(t *testing.T) {
 }
 
 // TestGuardPushAmongImages pushes an image again in a store that has others, too: it
-// reads a record of each, and no more.
+// reads nothing of them, and under another name, where blobs may be linked from what
+// they are known to be, a record of each and no more.
 func TestGuardPushAmongImages(t *testing.T) {
 	if !granted.Root() {
 		t.Skip("the inputs are made by a step that wants root")
@@ -54,15 +55,20 @@ func TestGuardPushAmongImages(t *testing.T) {
 	const others = 15
 	dir, root := t.TempDir(), filepath.Join(t.TempDir(), "hod")
 	registry := guardInputs(t, dir, root)
-	alone := count(t, dir, root, "push", "-q", registry+"/base:1")
+	again := []string{"push", "-q", registry + "/base:1"}
+	elsewhere := []string{"copy", "-q", "store:base", registry + "/base:1"}
+	againAlone, alone := count(t, dir, root, again...), count(t, dir, root, elsewhere...)
 	script := fmt.Sprintf(`set -e; tar -cf file.tar file; for i in $(seq %d); do "$HOD" import -c "ENV I=$i" file.tar other:$i; done`, others)
 	prepare := exec.Command("sh", "-c", script)
 	prepare.Dir, prepare.Env = dir, append(os.Environ(), "HOD="+hod, "HOD_ROOT="+root)
 	if out, err := prepare.CombinedOutput(); err != nil {
 		t.Fatalf("make images: %v\n%s", err, out)
 	}
-	among := count(t, dir, root, "push", "-q", registry+"/base:1")
-	t.Logf("alone: %v\namong %d: %v", alone, others, among)
+	againAmong, among := count(t, dir, root, again...), count(t, dir, root, elsewhere...)
+	t.Logf("again alone: %v\namong %d: %v\nalone: %v\namong %d: %v", againAlone, others, againAmong, alone, others, among)
+	if more := againAmong.calls - againAlone.calls; more >= others {
+		t.Errorf("a push again: %d calls more for %d images", more, others)
+	}
 	if more := among.calls - alone.calls; more > 20*others || more < others {
 		t.Errorf("%d calls more for %d images", more, others)
 	}
