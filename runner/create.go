@@ -50,14 +50,13 @@ func (cs *Containers) Create(img *layers.Image, name string, o ContainerOptions)
 	if err := c.addImageVolumes(); err != nil {
 		return nil, err
 	}
-	if err := cs.makeVolumes(c); err != nil {
+	c.nameVolumes()
+	if err := cs.Add(c); err != nil {
 		return nil, err
 	}
-	if err := cs.Add(c); err != nil {
-		for _, v := range c.Anonymous {
-			cs.volumes.remove(v)
-		}
-		return nil, err
+	if err := cs.makeVolumes(c); err != nil {
+		c.Options.AutoRemove = true // and with it its volumes
+		return nil, errors.Join(err, cs.erase(c))
 	}
 	cs.tell(c, "create")
 	return c, nil
@@ -153,25 +152,36 @@ func (c *Container) addImageVolumes() error {
 	return nil
 }
 
-// makeVolumes makes the volumes that the container's mounts name, and gives
-// names to those without.
-func (cs *Containers) makeVolumes(c *Container) error {
+// nameVolumes gives names to the volumes without.
+func (c *Container) nameVolumes() {
 	for i := range c.Options.Mounts {
 		m := &c.Options.Mounts[i]
+		switch {
+		case m.Type != "volume":
+		case m.Source == "":
+			m.Source = NewID()
+			c.Anonymous = append(c.Anonymous, m.Source)
+		default:
+			c.Volumes = append(c.Volumes, m.Source)
+		}
+	}
+}
+
+// makeVolumes makes the volumes that the container's mounts name. The container
+// is recorded by then, so that at no time there is one that nobody knows of.
+func (cs *Containers) makeVolumes(c *Container) error {
+	for _, m := range c.Options.Mounts {
 		if m.Type != "volume" {
 			continue
 		}
-		anonymous := m.Source == ""
-		v, err := cs.volumes.Create(m.Source, m.Volume)
-		if err != nil {
+		if _, err := cs.volumes.of(c, m); err != nil {
 			return err
-		}
-		m.Source = v.Name
-		if anonymous {
-			c.Anonymous = append(c.Anonymous, v.Name)
-		} else {
-			c.Volumes = append(c.Volumes, v.Name)
 		}
 	}
 	return nil
+}
+
+// of is the volume of a container's mount, made where it is not there.
+func (vs *Volumes) of(c *Container, m MountSpec) (*Volume, error) {
+	return vs.create(m.Source, m.Volume, slices.Contains(c.Anonymous, m.Source))
 }

@@ -5,6 +5,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/hodbuild/hod/runner/cgroup"
@@ -54,7 +55,7 @@ func reap(ctx context.Context, c *Container, s *State) {
 		unplug(s.Network.Link)
 	}
 	vs := volumesOf(c)
-	for _, name := range c.Volumes {
+	for _, name := range slices.Concat(c.Volumes, c.Anonymous) {
 		_ = vs.release(name) // one that is in use is no longer this container's
 	}
 }

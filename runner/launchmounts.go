@@ -69,7 +69,7 @@ func (l *launch) show(tree *os.File, m MountSpec) error {
 // asked for. A volume's first container fills it with what its image has there.
 func (l *launch) volume(ctx context.Context, m *MountSpec) (*os.File, error) {
 	vs := volumesOf(l.c)
-	v, err := vs.Create(m.Source, m.Volume)
+	v, err := vs.of(l.c, *m)
 	if err != nil {
 		return nil, err
 	}

@@ -43,12 +43,15 @@ type volumeRecord struct {
 // Create makes a volume and returns it; one that exists already is returned as
 // it is. An empty name makes an anonymous volume.
 func (vs *Volumes) Create(name string, o VolumeOptions) (*Volume, error) {
+	if name == "" {
+		return vs.create(NewID(), o, true)
+	}
+	return vs.create(name, o, false)
+}
+
+func (vs *Volumes) create(name string, o VolumeOptions, anonymous bool) (*Volume, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", name, err)
-	}
-	anonymous := name == ""
-	if anonymous {
-		name = NewID()
 	}
 	if err := CheckName(name); err != nil {
 		return nil, fmt.Errorf("create volume: %w", err)

@@ -120,7 +120,7 @@ func runVerb(c *cli.Context) error {
 		return withCode(125, errors.New("conflicting options: --attach and --detach"))
 	}
 	if c.Bool("tty") && c.Bool("interactive") && !detach && !hasTermios(os.Stdin) {
-		return withCode(125, errors.New("the input device is not a TTY: leave out -t"))
+		return withCode(1, errors.New("the input device is not a TTY: leave out -t")) // as Docker's client has it
 	}
 	return withStore(c, func(s *layers.Store) error {
 		if c.Bool("show-sandbox") {

@@ -73,5 +73,5 @@ func TestContainerTerminal(t *testing.T) {
 	s.types("clear; hod rm -f one", "Enter")
 	s.await(`(?m)^one$`)
 	s.types("clear; hod run -it --rm --network none base true < /dev/null; echo left $?", "Enter")
-	s.await(`the input device is not a TTY[^\n]*\n[^\n]*left 125`)
+	s.await(`the input device is not a TTY[^\n]*\n[^\n]*left 1\b`)
 }

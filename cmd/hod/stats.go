@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hodbuild/hod/runner"
@@ -58,18 +59,16 @@ func sample(c *cli.Context, cs *runner.Containers, before map[string]*runner.Sta
 		return nil, err
 	}
 	wanted := map[string]bool{}
-	for _, name := range c.Args().Slice() {
-		found, _, err := cs.Lookup(c.Context, name)
-		if err != nil {
+	if c.NArg() > 0 {
+		if list, err = asked(c, cs, list); err != nil {
 			return nil, err
 		}
-		wanted[found.ID] = true
+		for _, e := range list {
+			wanted[e.ID] = true
+		}
 	}
 	rows := []row{}
 	for _, e := range list {
-		if len(wanted) > 0 && !wanted[e.ID] {
-			continue
-		}
 		if !e.State.Running() {
 			if c.Bool("all") || wanted[e.ID] {
 				rows = append(rows, statsRow(e, &runner.Stats{}, nil, c.Bool("no-trunc")))
@@ -87,6 +86,21 @@ func sample(c *cli.Context, cs *runner.Containers, before map[string]*runner.Sta
 		before[e.ID] = now
 	}
 	return rows, nil
+}
+
+// asked are the containers that the arguments name, in their order.
+func asked(c *cli.Context, cs *runner.Containers, list []runner.Entry) ([]runner.Entry, error) {
+	var found []runner.Entry
+	for _, name := range c.Args().Slice() {
+		one, _, err := cs.Lookup(c.Context, name)
+		if err != nil {
+			return nil, err
+		}
+		if at := slices.IndexFunc(list, func(e runner.Entry) bool { return e.ID == one.ID }); at >= 0 {
+			found = append(found, list[at])
+		}
+	}
+	return found, nil
 }
 
 func statsRow(e runner.Entry, now, before *runner.Stats, whole bool) row {
