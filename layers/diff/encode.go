@@ -2,7 +2,6 @@ package diff
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -43,23 +42,6 @@ func (e *Entry) restore() {
 		}
 		e.Xattrs[string(x[0])] = string(x[1])
 	}
-}
-
-// ReadIndex reads what Encode wrote.
-func ReadIndex(r io.Reader) (*Index, error) {
-	var x Index
-	if err := json.NewDecoder(r).Decode(&x); err != nil {
-		return nil, fmt.Errorf("read layer index: %w", err)
-	}
-	for i := range x.Entries {
-		if x.Entries[i].Raw != nil {
-			x.Entries[i].restore()
-		}
-	}
-	if !slices.IsSortedFunc(x.Entries, func(a, b Entry) int { return ComparePaths(a.Path, b.Path) }) {
-		return nil, errors.New("read layer index: entries are not sorted")
-	}
-	return &x, nil
 }
 
 // Encode writes the index for ReadIndex: byte for byte what encoding/json would, in a tenth of the time.

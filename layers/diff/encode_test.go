@@ -57,6 +57,32 @@ func TestIndexKeepsBytes(t *testing.T) {
 	})
 }
 
+// FuzzReadIndex: any text is read as encoding/json reads it, or is an error for both.
+func FuzzReadIndex(f *testing.F) {
+	for _, text := range []string{
+		`{"entries":[{"path":"a","type":48,"mode":420,"uid":-1,"size":5,"mtime":"1980-01-01T00:00:00Z","digest":"sha256:x","offset":512},{"path":"b","type":53,"opaque":true}],"selfContained":true,"size":1024}` + "\n",
+		`{"entries":[{"path":"","type":53},{"path":"\u00e4","type":48,"xattrs":{"user.a":"b"}},{"path":"c","type":50,"link":"d"}],"selfContained":false,"size":0}`,
+		`{"entries":[{"path":"a","type":256}],"selfContained":true,"size":1}`, `{"entries":[{"path":"a","mode":-1}],"selfContained":true,"size":1}`,
+		`{"entries":[{"path":"a","size":01}],"selfContained":true,"size":1}`, `{"entries":[{"path":"a","size":-0}],"selfContained":true,"size":1}`,
+		`{"entries":[{"path":"a"},],"selfContained":true,"size":1}`, `{"entries":[{"path":"a","Type":3}],"selfContained":true,"size":1}x`,
+		`{"entries":[],"selfContained":true,"size":1}`, `{"entries":null,"selfContained":true,"size":1}`, `{"entries":[null],"selfContained":true,"size":1}`,
+		`{"entries":[{"path":"a","mtime":""}],"selfContained":true,"size":1}`, `{"entries":[{"path":"a","mtime":"x"}],"selfContained":true,"size":1}`, `{"entries":[{,"path":"a"}],"selfContained":true,"size":1}`, "",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var want Index
+		wantErr := json.Unmarshal([]byte(text), &want)
+		got, err := parseIndex(text)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%v, and encoding/json says %v", err, wantErr)
+		}
+		if err == nil && !reflect.DeepEqual(got, &want) {
+			t.Fatalf("\n%+v\n%+v", got, &want)
+		}
+	})
+}
+
 func BenchmarkIndex(b *testing.B) {
 	x := &Index{}
 	for i := range 45000 {
