@@ -109,7 +109,7 @@ func (in *input) read(ctx context.Context, o Options, text []byte) error {
 	case strings.HasPrefix(name, "https://"), strings.HasPrefix(name, "http://"):
 		text, err = fetchRecipe(ctx, o, name)
 	default:
-		if text, err = os.ReadFile(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		if text, err = readBounded(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			inside = relative(o.Context, name)
 			break
 		}
@@ -130,6 +130,16 @@ func (in *input) read(ctx context.Context, o Options, text []byte) error {
 	}
 	in.files = source.NewListing(source.Filter(in.files, in.ignore), in.sums)
 	return nil
+}
+
+// readBounded reads a file of this machine, which may be a pipe or have no end, as far as [dockerfile.Parse] can use it.
+func readBounded(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, dockerfile.MaxSize+1))
 }
 
 // fetchRecipe reads a recipe from a server.

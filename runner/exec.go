@@ -186,7 +186,7 @@ func (c Command) spec() (*specs.Spec, error) {
 			return nil, err
 		}
 	}
-	for _, m := range c.Mounts {
+	for _, m := range topDown(c.Mounts, func(m Mount) string { return m.Target }) {
 		switch m.Type {
 		case "fd":
 		case "bind":
@@ -248,7 +248,7 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 		Spec: s, Root: sandbox.Root(c.Root), UIDs: sandboxRanges(c.UIDs), GIDs: sandboxRanges(c.GIDs), Filter: filter, Terminal: c.TTY, Die: true,
 		Time: !c.Insecure, NoDev: !c.Insecure, JoinedNet: c.Network != nil, Unprivileged: userns.Here() == userns.Single, SameIDs: userns.Here() != userns.Root,
 	}
-	for _, m := range c.Mounts {
+	for _, m := range topDown(c.Mounts, func(m Mount) string { return m.Target }) {
 		if m.Type != "fd" {
 			continue
 		}

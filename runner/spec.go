@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"os"
@@ -32,7 +33,7 @@ var (
 	maskedPaths = []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys",
 		"/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats", "/proc/sched_debug",
-		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/proc/tty/driver", "/sys/devices/virtual/powercap",
 		"/sys/firmware", "/sys/fs/bpf", "/sys/fs/pstore", "/sys/fs/selinux", "/sys/kernel/debug",
 		"/sys/kernel/security", "/sys/kernel/tracing",
 	}
@@ -224,8 +225,14 @@ func setCapabilities(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
 	return nil
 }
 
+// topDown is the order in which no mount hides another one: what lies higher comes first, whoever was named first.
+func topDown[T any](list []T, target func(T) string) []T {
+	depth := func(m T) int { return strings.Count(path.Clean(target(m)), "/") }
+	return slices.SortedStableFunc(slices.Values(list), func(a, b T) int { return cmp.Compare(depth(a), depth(b)) })
+}
+
 func setMounts(s *specs.Spec, _ ImageConfig, o ContainerOptions) error {
-	for _, m := range o.Mounts {
+	for _, m := range topDown(o.Mounts, func(m MountSpec) string { return m.Target }) {
 		target := path.Clean(m.Target)
 		if !path.IsAbs(m.Target) || target == "/" {
 			return fmt.Errorf("mount target %q: not a folder below /", m.Target)

@@ -131,10 +131,10 @@ func (p *planner) run(ctx context.Context) error {
 	return nil
 }
 
-// folderMode is the mode of folders that have to be made: BuildKit gives them a numeric --chmod too.
+// folderMode is the mode of folders that have to be made: BuildKit gives them the permissions of a numeric --chmod too.
 func (p *planner) folderMode() uint32 {
 	if p.mod != nil && p.mod.number != nil {
-		return *p.mod.number
+		return *p.mod.number & 0o777
 	}
 	return 0o755
 }

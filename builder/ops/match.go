@@ -2,6 +2,7 @@ package ops
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -82,6 +83,9 @@ func hasWildcards(name string) bool {
 // links; wildcards never match a slash.
 func expand(f source.Files, name string) ([]string, error) {
 	parts := strings.Split(source.Clean(name), "/")
+	if _, err := path.Match(source.Clean(name), ""); err != nil {
+		return nil, fmt.Errorf("%q: %w", name, err)
+	}
 	n := 0
 	for n < len(parts) && !hasWildcards(parts[n]) {
 		n++

@@ -88,9 +88,28 @@ type ExitError struct {
 	Full bool
 }
 
+// inShort is the beginning of a command, for a message of one line: the recipe's lines are shown beside it.
+func inShort(args []string) string {
+	whole := strings.TrimRight(strings.Join(args, " "), "\n")
+	text, _, _ := strings.Cut(whole, "\n")
+	if r := []rune(text); len(r) > longestCommand {
+		text = string(r[:longestCommand])
+		if i := strings.LastIndexByte(text, ' '); i > longestCommand/2 {
+			text = strings.TrimRight(text[:i], " ")
+		}
+	}
+	if text != whole {
+		text += " …"
+	}
+	return text
+}
+
+// longestCommand is how many characters of a command an error repeats.
+const longestCommand = 80
+
 // Error says what failed, and how.
 func (e *ExitError) Error() string {
-	what := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	what := fmt.Sprintf("process %q did not complete successfully: exit code: %d", inShort(e.Args), e.Code)
 	switch {
 	case e.OOMKilled:
 		what += ": it was killed because its memory limit was reached"
@@ -189,6 +208,9 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, ids *r
 	defer m.close()
 	for _, one := range r.Mounts {
 		if err := m.add(ctx, one); err != nil {
+			if one.Target == "" { // an agent, or a secret that is only a variable
+				return runner.Exit{}, fmt.Errorf("mount %s: %w", one.Type, err)
+			}
 			return runner.Exit{}, fmt.Errorf("mount %s at %q: %w", one.Type, one.Target, err)
 		}
 	}

@@ -79,6 +79,12 @@ func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string
 			return err
 		}
 		from, place := e.Path, path.Join(to, path.Base(e.Path))
+		if at, ok := p.there(e, place); ok {
+			if err := p.extract(ctx, a, from, at); err != nil {
+				return err
+			}
+			continue
+		}
 		changed := e
 		if p.own != nil {
 			changed.UID, changed.GID = p.own.uid, p.own.gid
@@ -97,6 +103,19 @@ func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string
 		}
 	}
 	return nil
+}
+
+// there finds the folder, by a link maybe, that an archive means when it names only what lies in it: it stays as it is.
+func (p *planner) there(e source.Entry, place string) (string, bool) {
+	if !e.Implied {
+		return "", false
+	}
+	at, err := source.Resolve(p.canvas, place, true)
+	if err != nil {
+		return "", false
+	}
+	k, err := p.canvas.kind(at)
+	return at, err == nil && k == aFolder
 }
 
 // isArchive says whether a file is a tar archive, plain or compressed, by its content.

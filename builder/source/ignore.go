@@ -28,6 +28,11 @@ func NewIgnore(name string, patterns []string) (*Ignore, error) {
 			return nil, fmt.Errorf("read %s: pattern %q excludes nothing", name, p)
 		}
 	}
+	for _, p := range patterns {
+		if _, err := patternmatcher.New([]string{p}); err != nil {
+			return nil, fmt.Errorf("read %s: pattern %q: %w", name, p, err)
+		}
+	}
 	m, err := patternmatcher.New(patterns)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)

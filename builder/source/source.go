@@ -49,6 +49,9 @@ type Entry struct {
 	// Digest is the content's, where the tree knows it without reading.
 	Digest digest.Digest
 
+	// Implied is set on a folder that an archive does not hold, only something below it.
+	Implied bool
+
 	stat fileID // of a file of a Folder
 }
 

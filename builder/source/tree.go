@@ -73,7 +73,7 @@ func (t *Tree) Remove(p string) {
 func (t *Tree) folder(p string, modTime time.Time) *treeNode {
 	n := t.nodes[p]
 	if n == nil || !n.entry.IsDir() {
-		t.Add(Entry{Path: p, Type: tar.TypeDir, Mode: 0o755, ModTime: modTime}, nil)
+		t.Add(Entry{Path: p, Type: tar.TypeDir, Mode: 0o755, ModTime: modTime, Implied: true}, nil)
 		n = t.nodes[p]
 	}
 	return n

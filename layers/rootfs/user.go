@@ -21,7 +21,7 @@ type User struct {
 }
 
 // LookupUserIn finds the user of a USER line in the root's own files, which read gives: name, uid, and behind a colon
-// group or gid.
+// group or gid. Nothing behind the colon is as no colon.
 func LookupUserIn(read func(path string) ([]byte, error), spec string) (User, error) {
 	u, err := lookupUser(read, spec)
 	if err != nil {
@@ -32,7 +32,7 @@ func LookupUserIn(read func(path string) ([]byte, error), spec string) (User, er
 
 func lookupUser(read func(string) ([]byte, error), spec string) (User, error) {
 	name, group, colon := strings.Cut(spec, ":")
-	if colon && (name == "" || group == "") || strings.Contains(group, ":") {
+	if colon && name == "" || strings.Contains(group, ":") {
 		return User{}, errors.New("not of the form user or user:group")
 	}
 	if name == "" {
@@ -50,7 +50,7 @@ func lookupUser(read func(string) ([]byte, error), spec string) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	if colon {
+	if group != "" {
 		u.GID, err = findGroup(groups, group)
 		return u, err
 	}

@@ -34,13 +34,13 @@ func TestLookupUserIsExact(t *testing.T) {
 		spec     string
 		uid, gid uint32
 		groups   int
-	}{{"", 0, 0, 1}, {"web", 33, 34, 1}, {"33", 33, 34, 1}, {"7", 7, 0, 0}, {"99", 99, 0, 0}, {"web:tape", 33, 26, 0}, {"5:6", 5, 6, 0}} {
+	}{{"", 0, 0, 1}, {"web", 33, 34, 1}, {"33", 33, 34, 1}, {"7", 7, 0, 0}, {"99", 99, 0, 0}, {"web:tape", 33, 26, 0}, {"5:6", 5, 6, 0}, {"web:", 33, 34, 1}, {"7:", 7, 0, 0}} {
 		u, err := lookupIn(r, c.spec)
 		if err != nil || u.UID != c.uid || u.GID != c.gid || len(u.Groups) != c.groups {
 			t.Errorf("%q: %+v, %v", c.spec, u, err)
 		}
 	}
-	for _, spec := range []string{"4294967296", "2147483648", "-1", "+1", "0x0", "1:", ":1", "1:99999999999", "nobody", "1:2:3"} {
+	for _, spec := range []string{"4294967296", "2147483648", "-1", "+1", "0x0", ":1", ":", "1:99999999999", "nobody", "1:2:3"} {
 		if u, err := lookupIn(r, spec); err == nil {
 			t.Errorf("%q is taken for %+v", spec, u)
 		}

@@ -79,12 +79,7 @@ func (c *compiler) gather() error {
 		if attrs != 0 {
 			c.setattr("protect "+m.Target, int(m.FD.Fd()), attrs, 0, 0, true)
 		}
-		// Before what is mounted inside of it.
-		at := slices.IndexFunc(c.mounts, func(have gathered) bool { return strings.HasPrefix(have.target, path.Clean(m.Target)+"/") })
-		if at < 0 {
-			at = len(c.mounts)
-		}
-		c.mounts = slices.Insert(c.mounts, at, gathered{target: m.Target, fd: int(m.FD.Fd()), file: m.File})
+		c.insert(gathered{target: m.Target, fd: int(m.FD.Fd()), file: m.File})
 	}
 	if !c.ownDev() { // what is /dev/null later may be the image's (CVE-2025-31133): masks are of the host's
 		for range c.spec.Linux.MaskedPaths {
@@ -107,6 +102,15 @@ func staysRelated(m specs.Mount) bool {
 	return (m.Type == "bind" || hasBind(m.Options)) && slices.ContainsFunc(m.Options, func(o string) bool {
 		return propagations[o] == unix.MS_SHARED || propagations[o] == unix.MS_SLAVE
 	})
+}
+
+// insert gives a mount its place before all that lies below its target, which it would hide.
+func (c *compiler) insert(g gathered) {
+	i := slices.IndexFunc(c.mounts, func(m gathered) bool { return strings.HasPrefix(path.Clean(m.target), path.Clean(g.target)+"/") })
+	if i < 0 {
+		i = len(c.mounts)
+	}
+	c.mounts = slices.Insert(c.mounts, i, g)
 }
 
 func hasBind(options []string) bool {
