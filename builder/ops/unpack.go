@@ -68,7 +68,8 @@ func (p *planner) archive(ctx context.Context, files source.Files, e source.Entr
 }
 
 // extract places what lies in a folder of an archive. The archive's own root changes nothing at the destination. Folders
-// are merged; anything else takes the place of what is there, and so does a folder that of a link to one.
+// are merged; anything else takes the place of what is there, and so does a folder that of a link to one, where the
+// archive holds the folder itself.
 func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string) error {
 	list, err := a.ReadDir(dir)
 	if err != nil {
