@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/layers/faults"
+	"github.com/hodbuild/hod/layers/granted"
 )
 
 // crowdVerbs are the commands that many processes give one store at once, beside those of crashVerbs that never depend on
@@ -90,9 +91,7 @@ func (c *crowd) one(number, verb int, after time.Duration) {
 // TestVerbsSideBySide gives one store all sorts of commands at once and kills every other real process at a random
 // moment: 50 of them, 500 in the long form. The others do what they should, and so does each command afterwards.
 func TestVerbsSideBySide(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("the bed's recipe has a RUN that wants root")
-	}
+	granted.NeedRoot(t, "the bed's recipe has a RUN")
 	b := newCrashBed(t, 100)
 	seed := uint64(time.Now().UnixNano())
 	c := &crowd{bed: b, root: b.store(t, ""), r: rand.New(rand.NewPCG(seed, 0))}
