@@ -52,7 +52,7 @@ func tryNamespaces() Grant {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{trial + "=1"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS, Pdeathsig: unix.SIGKILL,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
 	}
 	cmd.Args = []string{"hod", "version"}
@@ -78,7 +78,7 @@ func tryNamespaces() Grant {
 const trial = "_HOD_TRY"
 
 // trials are the steps of a sandbox that something around hod may refuse though it grants namespaces.
-var trials = []string{"pivot into the root", "make proc for /proc"}
+var trials = []string{"pivot into the root", "make proc for /proc", "set the host name"}
 
 // Tried is the beginning of a program that [Rungs] starts in namespaces of its own: it tells by its exit code which of the
 // trials was refused. In any other one it does nothing.
@@ -91,6 +91,9 @@ func Tried() {
 	}
 	if unix.Mount("proc", "/proc", "proc", 0, "") != nil {
 		os.Exit(2)
+	}
+	if unix.Sethostname([]byte("hod")) != nil { // in a namespace of its own
+		os.Exit(3)
 	}
 	os.Exit(0)
 }

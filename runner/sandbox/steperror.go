@@ -44,8 +44,8 @@ func (e *StepError) Hint() string {
 	if strings.Contains(e.Step, "mount point ") {
 		return "the path leads by a link or a file of the image to where nothing can be mounted, as below /proc, /sys or /dev: name another target, or another VOLUME in the recipe"
 	}
-	if e.Step == "pivot into the root" && e.Errno == unix.EPERM {
-		return "a filter of system calls refuses it, as Docker's default does: " + userns.Unconfined
+	if (e.Step == "pivot into the root" || e.Step == "set the host name") && e.Errno == unix.EPERM {
+		return "a filter of system calls around hod refuses it: " + userns.Unconfined
 	}
 	if strings.HasPrefix(e.Step, "make proc ") && e.Errno == unix.EPERM {
 		return "the /proc around hod is masked, as in a container: docker run --security-opt systempaths=unconfined (podman: unmask=ALL)"
