@@ -21,6 +21,9 @@ func forceCopies() bool { return os.Getenv("HOD_SNAPSHOT") == "copy" }
 // start, and shows it.
 func (n *Snapshot) copyTrees(ctx context.Context, so snapshot.Options) error {
 	dir := filepath.Join(n.dir, "copy")
+	if err := snapshot.ShowsOwners(n.dir, so); err != nil {
+		return err
+	}
 	if err := n.makeCopy(ctx, dir); err != nil {
 		return err
 	}

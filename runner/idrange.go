@@ -50,18 +50,30 @@ func leaseIDs() (base uint32, lease *os.File, err error) {
 }
 
 // idMap is the map of a container's user namespace: a range for root's, all that
-// the caller has for everybody else's, nothing for root's with --userns=host.
+// the caller has for everybody else's, nothing for root's with --userns=host. Where
+// the store's file system can be seen with no other owners, as an overlay in a
+// container, root's have the ids that there are, unless --userns=private asks for
+// more.
 type idMap struct {
 	ranges       []layers.IDRange
 	gids         []layers.IDRange
 	unprivileged bool
+	same         bool // files belong inside to whom they belong outside
 	lease        *os.File
+}
+
+// keep gives the range back: the namespace has the ids that there are, for a
+// store whose file system can be seen with no other owners.
+func (m *idMap) keep() {
+	m.close()
+	all := []layers.IDRange{{Count: idCount}}
+	*m = idMap{ranges: all, gids: all, same: true}
 }
 
 func newIDMap(o *ContainerOptions) (*idMap, error) {
 	if rung := userns.Here(); rung != userns.Root {
 		own := userns.Own()
-		return &idMap{ranges: own.UIDs, gids: own.GIDs, unprivileged: rung == userns.Single}, nil
+		return &idMap{ranges: own.UIDs, gids: own.GIDs, unprivileged: rung == userns.Single, same: true}, nil
 	}
 	if o.UserNS == "host" || o.UserNS == "" && (o.Privileged || o.Runtime != "" || o.sharesKernel()) {
 		return &idMap{}, nil

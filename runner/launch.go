@@ -198,6 +198,12 @@ func (l *launch) mountRoot(ctx context.Context) error {
 		o.UIDs, o.GIDs = l.ids.ranges, l.ids.gids
 	}
 	snap, err := l.store.Mount(ctx, l.c.chain(), o)
+	var shown *userns.MapError
+	if errors.As(err, &shown) && l.o.UserNS == "" {
+		l.ids.keep()
+		o.UIDs, o.GIDs = nil, nil
+		snap, err = l.store.Mount(ctx, l.c.chain(), o)
+	}
 	if err != nil {
 		return err
 	}
@@ -340,7 +346,7 @@ func (l *launch) clone(ctx context.Context) error {
 	l.trees = append(l.trees, shared...)
 	defer l.closeTrees()
 	p, err := sandbox.Compile(sandbox.Options{
-		Mounts: l.trees, Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: userns.Here() != userns.Root,
+		Mounts: l.trees, Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: l.ids.same, ParentOpens: l.ids.same && userns.Here() == userns.Root,
 		Root: sandbox.Root{
 			Type: l.root.Type, Detached: l.root.Detached, Lower: l.root.Lower, Upper: l.root.Upper, Work: l.root.Work, Options: l.root.Options,
 		},

@@ -67,7 +67,7 @@ func Sandbox(ctx context.Context, store *layers.Store, img *layers.Image, o Cont
 		return "", err
 	}
 	p, err := sandbox.Compile(sandbox.Options{
-		Spec: s, UIDs: sandboxRanges(ids.ranges), GIDs: sandboxRanges(ids.gids), Unprivileged: ids.unprivileged, SameIDs: userns.Here() != userns.Root, Filter: filter,
+		Spec: s, UIDs: sandboxRanges(ids.ranges), GIDs: sandboxRanges(ids.gids), Unprivileged: ids.unprivileged, SameIDs: ids.same, Filter: filter,
 		Root: sandbox.Root{Type: "overlay", Lower: trees, Upper: "CONTAINER/upper", Work: "CONTAINER/work"},
 		Init: o.Init, Terminal: o.Terminal, Die: true, Time: !o.Privileged, Scope: o.scope(), NoDev: !o.Privileged,
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/hodbuild/hod/layers/snapshot"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
@@ -27,18 +28,46 @@ type Grant struct {
 	Raise   string
 }
 
-// Rungs tries what isolation this machine grants to this user, and names the rung.
-func Rungs(context.Context) (rung string, grants []Grant) {
+// Rungs tries what isolation this machine grants to this user with a store in the folder dir, and names the rung.
+func Rungs(_ context.Context, dir string) (rung string, grants []Grant) {
 	space := tryNamespaces()
 	ids := tryIDs()
-	grants = append(grants, space, ids, tryGroups(), tryNetwork(space.Granted))
-	return rungName(space.Granted, os.Geteuid() == 0 && userns.Here() == userns.Root, ids.Granted), grants
+	root := os.Geteuid() == 0 && userns.Here() == userns.Root
+	own := Grant{Granted: true}
+	grants = append(grants, space, ids)
+	if root && space.Granted {
+		own = tryOwners(dir)
+		grants = append(grants, own)
+	}
+	grants = append(grants, tryGroups(), tryNetwork(space.Granted))
+	return rungName(space.Granted, root, own.Granted, ids.Granted), grants
 }
 
-func rungName(spaces, root, ids bool) string {
+// tryOwners looks whether the store's file system can be seen with other owners.
+func tryOwners(dir string) Grant {
+	g := Grant{Name: "ids of their own", Granted: true, What: "root of a container is nobody on this machine"}
+	at, err := os.MkdirTemp(dir, ".try-")
+	if err != nil {
+		return g // a store that is not there yet, or that is not this user's: who runs something hears of it
+	}
+	defer os.Remove(at)
+	ids := []userns.Range{{Outside: idFirst, Count: idCount}}
+	if err := snapshot.ShowsOwners(at, snapshot.Options{UIDs: ids, GIDs: ids}); err != nil {
+		g.Granted, g.Raise = false, err.Error()
+		var shown *userns.MapError
+		if errors.As(err, &shown) && shown.Hint() != "" {
+			g.Raise = shown.Hint()
+		}
+	}
+	return g
+}
+
+func rungName(spaces, root, own, ids bool) string {
 	switch {
 	case !spaces:
 		return "no namespaces: recipes without RUN build; nothing runs"
+	case root && !own:
+		return "root: containers in a user namespace of their own, with the ids of the machine"
 	case root:
 		return "root: containers in a user namespace of their own, a range of 65536 ids each"
 	case ids:

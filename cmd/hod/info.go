@@ -57,7 +57,7 @@ func info(c *cli.Context) error {
 
 func describe(c *cli.Context, s *layers.Store) (machine, error) {
 	m := machine{Version: versionName(), Root: s.Root(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
-	m.Rung, m.Grants = runner.Rungs(c.Context)
+	m.Rung, m.Grants = runner.Rungs(c.Context, s.Root())
 	m.Kernel = runner.Kernel()
 	images, err := s.Images(c.Context)
 	if err != nil {

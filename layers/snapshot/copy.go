@@ -305,6 +305,16 @@ func setTimes(fd int, st *unix.Stat_t) error {
 	return os.NewSyscallError("utimensat", unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), times, 0))
 }
 
+// ShowsOwners says whether the file system of a folder can be seen with the owners that are asked for, with a
+// *userns.MapError where it cannot: before much is copied to it.
+func ShowsOwners(dir string, o Options) error {
+	if o.ids() == nil || userns.Here() == userns.Single {
+		return nil
+	}
+	m, err := Folder(dir, o)
+	return errors.Join(err, m.Close())
+}
+
 // Folder shows a folder as a mount, as Overlay shows an overlay: made and detached where that may be, else described. It
 // is what takes the place of an overlay when its content was copied.
 func Folder(dir string, o Options) (rootfs.Mount, error) {

@@ -82,5 +82,5 @@ func (e *MapError) Hint() string {
 	if !errors.Is(e.Err, unix.EINVAL) {
 		return ""
 	}
-	return "the file system of the store cannot do that, as an overlay: keep the store on another (in a container on a volume: docker run -v hod:/var/lib/hod), or run with --userns=host"
+	return "the file system of the store shows no other owners, as an overlay: keep the store on another (in a container on a volume: docker run -v hod:/var/lib/hod)"
 }
