@@ -10,7 +10,6 @@
 package cgroup
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -73,7 +72,7 @@ func Open(paths map[string]string) *Group { return &Group{paths: paths} }
 // Of is the group that another runtime put a process into. The roots of the
 // hierarchies are nobody's group.
 func Of(pid int) (*Group, error) {
-	mounts, err := hierarchies()
+	mounts, err := mounted()
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +83,7 @@ func Of(pid int) (*Group, error) {
 	g := &Group{paths: map[string]string{}}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(fields) != 3 || fields[2] == "/" {
+		if len(fields) != 3 {
 			continue
 		}
 		names := strings.Split(fields[1], ",")
@@ -92,8 +91,10 @@ func Of(pid int) (*Group, error) {
 			names = []string{Unified}
 		}
 		for _, name := range names {
-			if base := mounts[name]; base != "" && !strings.Contains(name, "=") && (name != Unified || mounts["memory"] == "") {
-				g.paths[name] = filepath.Join(base, fields[2])
+			m := mounts[name]
+			below := m.below(fields[2])
+			if m.at != "" && below != "/" && !strings.Contains(name, "=") && (name != Unified || mounts["memory"].at == "") {
+				g.paths[name] = filepath.Join(m.at, below)
 			}
 		}
 	}
@@ -102,39 +103,6 @@ func Of(pid int) (*Group, error) {
 
 // Paths lists the folders by controller, "unified" for v2.
 func (g *Group) Paths() map[string]string { return g.paths }
-
-// hierarchies finds where each controller is mounted. The unified hierarchy
-// counts only when it has controllers.
-func hierarchies() (map[string]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("find control groups: %w", err)
-	}
-	defer f.Close()
-	out := map[string]string{}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
-		fields, tail := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(tail) < 3 {
-			continue
-		}
-		switch tail[0] {
-		case "cgroup2":
-			if _, seen := out[Unified]; !seen {
-				out[Unified] = fields[4]
-			}
-		case "cgroup":
-			for _, o := range strings.Split(tail[2], ",") {
-				if _, seen := out[o]; !seen {
-					out[o] = fields[4]
-				}
-			}
-		}
-	}
-	return out, lines.Err()
-}
 
 func (g *Group) createUnified(base, parent, id string, settings []setting) error {
 	at := base

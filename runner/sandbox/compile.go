@@ -144,7 +144,7 @@ func Compile(o Options) (*Program, error) {
 	c := &compiler{Program: newProgram(), o: o, spec: o.Spec, private: map[uint64]bool{}}
 	steps := []func() error{
 		c.namespaces, c.pipes, c.descriptors, c.gate, c.gather, c.enterRoot, c.attach, c.makeDevices,
-		c.terminal, c.secondGate, c.identity, c.maskPaths, c.protectPaths, c.finishRoot, c.workingFolder,
+		c.terminal, c.secondGate, c.identity, c.maskPaths, c.protectPaths, c.earlyFolder, c.finishRoot, c.workingFolder,
 		c.privilege, c.execute,
 	}
 	for _, step := range steps {

@@ -196,32 +196,6 @@ func (c *compiler) rootPropagation() error {
 	return nil
 }
 
-// workingFolder makes and enters the working folder. A magic link such as
-// /proc/self/fd/7 is refused by the lookup.
-func (c *compiler) workingFolder() error {
-	cwd := c.spec.Process.Cwd
-	if cwd == "" {
-		cwd = "/"
-	}
-	if !path.IsAbs(cwd) {
-		return fmt.Errorf("working folder %q is not absolute", cwd)
-	}
-	first := c.here()
-	what := "enter working folder " + cwd
-	fd := c.result(c.open(what, path.Clean(cwd), unix.O_PATH|unix.O_DIRECTORY, false))
-	if c.joining {
-		c.call(what, unix.SYS_FCHDIR, fd)
-		return nil
-	}
-	c.entries[first].accept(unix.ENOENT)
-	c.create(path.Clean(cwd), false, false)
-	e := c.open(what, path.Clean(cwd), unix.O_PATH|unix.O_DIRECTORY, false)
-	e.out = fd
-	c.entries[first].jump = c.here()
-	c.call(what, unix.SYS_FCHDIR, fd)
-	return nil
-}
-
 // privilege drops what the program shall not have. Seccomp is loaded last with
 // no_new_privs, and else while the capability to load it is still there.
 func (c *compiler) privilege() error {
