@@ -132,7 +132,18 @@ func (o mountOptions) mount(at string) error {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("type %s: this kernel has no such file system", o["type"])
 	case err != nil:
-		return fmt.Errorf("device %q of type %s with options %q: %w", o["device"], o["type"], o["o"], err)
+		return fmt.Errorf("device %q of type %s with options %q: %w", o["device"], o["type"], withoutPassword(o["o"]), err)
 	}
 	return nil
+}
+
+// withoutPassword is what of a file system's options may be printed.
+func withoutPassword(options string) string {
+	words := strings.Split(options, ",")
+	for i, word := range words {
+		if key, _, ok := strings.Cut(word, "="); ok && strings.HasPrefix(key, "pass") {
+			words[i] = key + "=…"
+		}
+	}
+	return strings.Join(words, ",")
 }
