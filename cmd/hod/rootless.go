@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,7 +154,7 @@ func enterForBuild(c *cli.Context, folder string) error {
 	if file == "" {
 		file = filepath.Join(folder, "Dockerfile")
 	}
-	recipe, err := os.ReadFile(file)
+	recipe, err := readAtHand(file)
 	if err == nil && !mentionsRun(recipe) {
 		return nil
 	}
@@ -183,6 +185,26 @@ func enterForTriggers(c *cli.Context, v *progress.View) func(bool) error {
 		return nil
 	}
 }
+
+// readAtHand reads a recipe that can be read again, as far as recipes may be long. A pipe or a device is left to the build.
+func readAtHand(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fs.ErrInvalid
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, longestRecipe))
+}
+
+// longestRecipe is what is looked at of a recipe; the build refuses one that is as long.
+const longestRecipe = 16 << 20
 
 // mentionsRun says whether a recipe may have a RUN. It errs on one side only: a
 // word too many costs a few milliseconds.
