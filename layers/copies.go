@@ -21,10 +21,7 @@ func forceCopies() bool { return os.Getenv("HOD_SNAPSHOT") == "copy" }
 // start, and shows it.
 func (n *Snapshot) copyTrees(ctx context.Context, so snapshot.Options) error {
 	dir := filepath.Join(n.dir, "copy")
-	if err := snapshot.ShowsOwners(n.dir, so); err != nil {
-		return err
-	}
-	if err := n.makeCopy(ctx, dir); err != nil {
+	if err := n.makeCopy(ctx, dir, so); err != nil {
 		return err
 	}
 	n.copied = true
@@ -36,9 +33,12 @@ func (n *Snapshot) copyTrees(ctx context.Context, so snapshot.Options) error {
 	return err
 }
 
-func (n *Snapshot) makeCopy(ctx context.Context, dir string) error {
+func (n *Snapshot) makeCopy(ctx context.Context, dir string, so snapshot.Options) error {
 	if n.s.has(dir) {
 		return nil
+	}
+	if err := snapshot.ShowsOwners(n.dir, so); err != nil {
+		return err
 	}
 	part, err := n.s.temp()
 	if err != nil {

@@ -28,13 +28,13 @@ func NewIgnore(name string, patterns []string) (*Ignore, error) {
 			return nil, fmt.Errorf("read %s: pattern %q excludes nothing", name, p)
 		}
 	}
-	for _, p := range patterns {
-		if _, err := patternmatcher.New([]string{p}); err != nil {
-			return nil, fmt.Errorf("read %s: pattern %q: %w", name, p, err)
-		}
-	}
 	m, err := patternmatcher.New(patterns)
 	if err != nil {
+		for _, p := range patterns { // which one it is, the library does not say
+			if _, one := patternmatcher.New([]string{p}); one != nil {
+				return nil, fmt.Errorf("read %s: pattern %q: %w", name, p, one)
+			}
+		}
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return &Ignore{name: name, matcher: m}, nil

@@ -58,19 +58,16 @@ func sample(c *cli.Context, cs *runner.Containers, before map[string]*runner.Sta
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[string]bool{}
-	if c.NArg() > 0 {
+	named := c.NArg() > 0
+	if named {
 		if list, err = asked(c, cs, list); err != nil {
 			return nil, err
-		}
-		for _, e := range list {
-			wanted[e.ID] = true
 		}
 	}
 	rows := []row{}
 	for _, e := range list {
 		if !e.State.Running() {
-			if c.Bool("all") || wanted[e.ID] {
+			if c.Bool("all") || named {
 				rows = append(rows, statsRow(e, &runner.Stats{}, nil, c.Bool("no-trunc")))
 			}
 			continue
