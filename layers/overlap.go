@@ -74,18 +74,36 @@ func readBlock(r io.Reader, buf []byte) block {
 
 // Read gives what was read, and then the error of r.
 func (a *readAhead) Read(p []byte) (int, error) {
+	if err := a.more(); err != nil {
+		return 0, err
+	}
+	n := copy(p, a.cur.data[a.at:])
+	a.at += n
+	return n, nil
+}
+
+// NextBlock is Read that copies nothing: what it gives holds until the next call.
+func (a *readAhead) NextBlock() ([]byte, error) {
+	if err := a.more(); err != nil {
+		return nil, err
+	}
+	p := a.cur.data[a.at:]
+	a.at = len(a.cur.data)
+	return p, nil
+}
+
+// more waits until there is something to give.
+func (a *readAhead) more() error {
 	for a.at == len(a.cur.data) {
 		if a.cur.err != nil {
-			return 0, a.cur.err
+			return a.cur.err
 		}
 		if a.cur.data != nil {
 			a.free <- a.cur.data[:cap(a.cur.data)]
 		}
 		a.take(<-a.full)
 	}
-	n := copy(p, a.cur.data[a.at:])
-	a.at += n
-	return n, nil
+	return nil
 }
 
 // take goes on to the next block.

@@ -75,7 +75,7 @@ type ApplyOptions struct {
 // so that a caller who verifies the stream has seen all of it. After an error dest holds a part of the layer.
 func Apply(ctx context.Context, r io.Reader, dest *os.File, o ApplyOptions) (*Index, error) {
 	o.Limits = o.Limits.withDefaults()
-	a := &applier{ctx: ctx, o: o, src: &counter{r: r}, nodes: map[string]*Entry{}}
+	a := &applier{ctx: ctx, o: o, src: newSource(r), nodes: map[string]*Entry{}}
 	if !o.NoTree {
 		a.out = newTree(dest, o)
 		defer a.out.close()
@@ -99,22 +99,11 @@ func ApplyPath(ctx context.Context, r io.Reader, dest string, o ApplyOptions) (*
 	return Apply(ctx, r, f, o)
 }
 
-type counter struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
 // applier is one unpacking. nodes is the layer as it stands, by its own paths.
 type applier struct {
 	ctx       context.Context
 	o         ApplyOptions
-	src       *counter
+	src       *source
 	out       *tree
 	nodes     map[string]*Entry
 	marks     []Entry // whiteouts and opaque folders
@@ -124,12 +113,12 @@ type applier struct {
 }
 
 func (a *applier) run() error {
-	tr := tar.NewReader(a.src)
+	entries := scanner{src: a.src}
 	for {
 		if err := a.ctx.Err(); err != nil {
 			return err
 		}
-		h, err := tr.Next()
+		h, content, err := entries.Next()
 		if err == io.EOF {
 			break
 		}
@@ -139,7 +128,7 @@ func (a *applier) run() error {
 		if a.entries++; a.entries > a.o.Limits.Entries {
 			return fmt.Errorf("read layer tar: more than %d entries", a.o.Limits.Entries)
 		}
-		if err := a.entry(h, tr); err != nil {
+		if err := a.entry(h, content); err != nil {
 			return fmt.Errorf("unpack %q: %w", clip(h.Name), cutOff(err))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"strings"
@@ -208,43 +209,50 @@ func (t *tree) file(ctx context.Context, fd int, name string, e *Entry, content 
 		return err
 	}
 	defer unix.Close(f)
-	sum := sha256.New()
+	big := bigFile{ctx: ctx, f: f, sum: sha256.New()}
 	if t.buf == nil {
 		t.buf = make([]byte, copyBlock)
 	}
-	if err := t.copyBig(ctx, f, e, io.TeeReader(content, sum)); err != nil {
+	if n, err := io.CopyBuffer(&big, content, t.buf); err != nil {
 		return err
+	} else if n != e.Size {
+		return fmt.Errorf("read content: %w", io.ErrUnexpectedEOF)
 	}
-	e.Digest = digest.NewDigest(digest.SHA256, sum)
+	if err := unix.Ftruncate(f, e.Size); err != nil { // it may end in a hole
+		return os.NewSyscallError("ftruncate", err)
+	}
+	e.Digest = digest.NewDigest(digest.SHA256, big.sum)
 	return t.seal(f, e)
 }
 
-// copyBig writes content and leaves blocks of zeros as holes.
-func (t *tree) copyBig(ctx context.Context, f int, e *Entry, content io.Reader) error {
-	for off := int64(0); off < e.Size; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b := t.buf[:min(int64(len(t.buf)), e.Size-off)]
-		if _, err := io.ReadFull(content, b); err != nil {
-			return fmt.Errorf("read content: %w", err)
-		}
-		if isZero(b) {
-			off += int64(len(b))
+// bigFile writes and hashes content, and leaves blocks of zeros as holes.
+type bigFile struct {
+	ctx context.Context
+	f   int
+	off int64
+	sum hash.Hash
+}
+
+func (w *bigFile) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	w.sum.Write(p)
+	if isZero(p) {
+		w.off += int64(len(p))
+		return len(p), nil
+	}
+	for b := p; len(b) > 0; {
+		n, err := unix.Pwrite(w.f, b, w.off)
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		for len(b) > 0 {
-			n, err := unix.Pwrite(f, b, off)
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if err != nil {
-				return os.NewSyscallError("write", err)
-			}
-			b, off = b[n:], off+int64(n)
+		if err != nil {
+			return len(p) - len(b), os.NewSyscallError("write", err)
 		}
+		b, w.off = b[n:], w.off+int64(n)
 	}
-	return os.NewSyscallError("ftruncate", unix.Ftruncate(f, e.Size))
+	return len(p), nil
 }
 
 var zeros [4096]byte

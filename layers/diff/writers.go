@@ -19,7 +19,7 @@ type job struct {
 
 const (
 	batchFiles = 64
-	batchBytes = 512 << 10
+	batchBytes = 128 << 10
 )
 
 func (t *tree) writer() {
