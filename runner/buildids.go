@@ -3,6 +3,8 @@
 package runner
 
 import (
+	"math"
+
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/userns"
 )
@@ -29,6 +31,14 @@ func (r *Runner) IDs() (*IDs, error) {
 		{Inside: idCount, Outside: idHighFirst, Count: idHighCount},
 	}
 	return &IDs{UIDs: ranges, GIDs: ranges, lease: lease}, nil
+}
+
+// Keep gives the range back: the namespace has the ids that there are, for a store
+// whose file system can be seen with no other owners.
+func (i *IDs) Keep() {
+	i.Close()
+	all := []layers.IDRange{{Count: math.MaxUint32}}
+	*i = IDs{UIDs: all, GIDs: all, Same: true}
 }
 
 // Owner is who a user and a group of the command are outside.

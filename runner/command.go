@@ -16,9 +16,11 @@ type Command struct {
 	Dir, User string
 	Hostname  string
 	// Root is the tree; the caller closes it. UIDs and GIDs are the maps under
-	// which it was mounted; none: no user namespace.
+	// which it was mounted; none: no user namespace. SameIDs says that it was
+	// mounted with no other owners than it has (see IDs).
 	Root       rootfs.Mount
 	UIDs, GIDs []layers.IDRange
+	SameIDs    bool
 	// ReadFile reads a file of the root for the lookup of User; nil: through
 	// Root, which must then be mounted already or a plain folder.
 	ReadFile   func(path string) ([]byte, error)
@@ -91,9 +93,11 @@ func (n *Network) Close() error {
 }
 
 // IDs are the users and groups that one command of a build runs as, seen from
-// outside of its user namespace. Without ranges it runs as it is.
+// outside of its user namespace. Without ranges it runs as it is. Same says that
+// files belong inside to whom they belong outside.
 type IDs struct {
 	UIDs, GIDs []layers.IDRange
+	Same       bool
 	lease      *os.File
 }
 

@@ -246,7 +246,7 @@ func (c Command) sandbox(s *specs.Spec) (sandbox.Options, error) {
 	}
 	o := sandbox.Options{
 		Spec: s, Root: sandbox.Root(c.Root), UIDs: sandboxRanges(c.UIDs), GIDs: sandboxRanges(c.GIDs), Filter: filter, Terminal: c.TTY, Die: true,
-		Time: !c.Insecure, NoDev: !c.Insecure, JoinedNet: c.Network != nil, Unprivileged: userns.Here() == userns.Single, SameIDs: userns.Here() != userns.Root,
+		Time: !c.Insecure, NoDev: !c.Insecure, JoinedNet: c.Network != nil, Unprivileged: userns.Here() == userns.Single, SameIDs: c.SameIDs || userns.Here() != userns.Root, ParentOpens: c.SameIDs,
 	}
 	for _, m := range topDown(c.Mounts, func(m Mount) string { return m.Target }) {
 		if m.Type != "fd" {

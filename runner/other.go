@@ -19,6 +19,9 @@ func (r *Runner) Network(context.Context, string) (*Network, error) { return nil
 // IDs takes no range where nothing runs.
 func (r *Runner) IDs() (*IDs, error) { return &IDs{}, nil }
 
+// Keep changes nothing: nothing has a range.
+func (i *IDs) Keep() {}
+
 // Owner is who a user and a group are outside: nobody else, on this system.
 func (i *IDs) Owner(uid, gid uint32) (int, int) { return int(uid), int(gid) }
 

@@ -73,7 +73,7 @@ func (m *mounter) attach(target string, fd *os.File, readOnly bool) {
 
 // bind shows a chain, or a file or folder of it. What is written goes to a top that is thrown away.
 func (m *mounter) bind(ctx context.Context, one Mount) error {
-	snap, err := m.t.Store.Mount(ctx, one.Chain, layers.MountOptions{Writable: !one.ReadOnly, Volatile: true, UIDs: m.ids.UIDs, GIDs: m.ids.GIDs})
+	snap, err := m.t.Store.Mount(ctx, one.Chain, shownTo(m.ids, !one.ReadOnly))
 	if err != nil {
 		return err
 	}

@@ -175,8 +175,8 @@ func (r Run) Perform(ctx context.Context, t Tools, chain layers.Chain, o Options
 	return snap.Commit(ctx, pack)
 }
 
-// mount shows the chain to a user namespace of the command's own. Where the
-// store's file system cannot be seen through a map, the command runs without.
+// mount shows the chain to a user namespace of the command's own. Where the store's file system can be seen with no
+// other owners, that has the ids that there are.
 func (r Run) mount(ctx context.Context, t Tools, chain layers.Chain) (*layers.Snapshot, *runner.IDs, error) {
 	ids := &runner.IDs{}
 	var err error
@@ -185,18 +185,26 @@ func (r Run) mount(ctx context.Context, t Tools, chain layers.Chain) (*layers.Sn
 			return nil, nil, err
 		}
 	}
-	o := layers.MountOptions{Writable: true, Volatile: true, UIDs: ids.UIDs, GIDs: ids.GIDs}
-	snap, err := t.Store.Mount(ctx, chain, o)
-	if err == nil {
-		return snap, ids, nil
+	snap, err := t.Store.Mount(ctx, chain, shownTo(ids, true))
+	var shown *userns.MapError
+	if errors.As(err, &shown) && !ids.Same {
+		ids.Keep()
+		snap, err = t.Store.Mount(ctx, chain, shownTo(ids, true))
 	}
-	ids.Close()
-	if len(o.UIDs) == 0 || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+	if err != nil {
+		ids.Close()
 		return nil, nil, err
 	}
-	o.UIDs, o.GIDs = nil, nil
-	snap, err = t.Store.Mount(ctx, chain, o)
-	return snap, &runner.IDs{}, err
+	return snap, ids, nil
+}
+
+// shownTo is a mount as a command with these ids is to see it.
+func shownTo(ids *runner.IDs, writable bool) layers.MountOptions {
+	o := layers.MountOptions{Writable: writable, Volatile: true}
+	if !ids.Same {
+		o.UIDs, o.GIDs = ids.UIDs, ids.GIDs
+	}
+	return o
 }
 
 func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, ids *runner.IDs, o Options) (runner.Exit, error) {
@@ -227,7 +235,7 @@ func (r Run) execute(ctx context.Context, t Tools, snap *layers.Snapshot, ids *r
 	files := FromView(view)
 	return t.Runner.Exec(ctx, runner.Command{
 		Args: r.Args, Env: r.environment(m.env, o), Dir: r.Dir, User: r.User, Hostname: r.Hostname, Root: snap.Root(),
-		UIDs: ids.UIDs, GIDs: ids.GIDs,
+		UIDs: ids.UIDs, GIDs: ids.GIDs, SameIDs: ids.Same,
 		ReadFile: func(p string) ([]byte, error) { return source.ReadFile(files, p, maxAccounts) },
 		Mounts:   m.mounts, Network: t.Network, Insecure: r.Insecure, ExtraHosts: r.hosts(), Limits: r.Limits, CapAdd: buildCaps,
 		Ulimits: r.Ulimits, CgroupParent: r.CgroupParent, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, TTY: r.TTY,
