@@ -113,7 +113,7 @@ func (r *stacked) Close() error {
 // Compressed gives a compressed form of a layer, making it where it is not
 // there. Equal specs give equal bytes, so a form that was dropped comes back with
 // the digest that it had. The form is remembered, and not durable by itself. On a
-// full disk a store that was opened to look only tells what it would be.
+// full or read-only disk a store that was opened to look only tells what it would be.
 func (s *Store) Compressed(ctx context.Context, diffID digest.Digest, c compress.Spec) (ocispec.Descriptor, error) {
 	desc, err := s.compressed(ctx, diffID, c)
 	if s.spared(err) {

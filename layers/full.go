@@ -15,10 +15,12 @@ import (
 func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // spared tells of an error that a command which only looks passes over: what it could not write, it would only have
-// remembered.
-func (s *Store) spared(err error) bool { return s.o.Look && full(err) }
+// remembered. The disk is full, or may only be read.
+func (s *Store) spared(err error) bool {
+	return s.o.Look && (full(err) || errors.Is(err, unix.EROFS))
+}
 
-// unkept is a compressed form that a full disk could not take. It is made again whenever it is read.
+// unkept is a compressed form that a full or read-only disk could not take. It is made again whenever it is read.
 type unkept struct {
 	diffID digest.Digest
 	spec   compress.Spec

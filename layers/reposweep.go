@@ -90,8 +90,8 @@ func (s *Store) sweepRepository(ctx context.Context, repo string, grace time.Dur
 		return err
 	}
 	for _, d := range links {
-		st, err := os.Stat(filepath.Join(s.repoDir(repo), linkName(d)))
-		if err != nil || named[d] || s.o.Now().Sub(st.ModTime()) < grace {
+		age, err := s.age(filepath.Join(s.repoDir(repo), linkName(d)))
+		if err != nil || named[d] || age < grace {
 			continue
 		}
 		if err := s.UnlinkBlob(repo, d); err != nil && !errors.Is(err, ErrNotFound) {

@@ -191,16 +191,30 @@ func (s *Store) throwEach(dir string, which func(name string) bool) error {
 	return nil
 }
 
+// age is how long ago a file was touched. One from a future, since the clock was
+// set back, is touched now: it grows old from here on, instead of never.
+func (s *Store) age(path string) (time.Duration, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	now := s.o.Now()
+	if st.ModTime().After(now.Add(time.Hour)) && !s.o.ReadOnly {
+		return 0, os.Chtimes(path, now, now)
+	}
+	return now.Sub(st.ModTime()), nil
+}
+
 // throwExpired clears away partial files that nobody holds or has touched for
-// long. A clock that jumped can only make them expire early; they are only
+// long. A clock that jumped ahead can only make them expire early; they are only
 // unfinished transfers, and one that is open is left alone.
 func (s *Store) throwExpired(dir string, after time.Duration) error {
 	return s.throwEach(dir, func(name string) bool {
-		st, err := os.Stat(s.path(dir, name))
-		if data, derr := os.Stat(s.path(dir, name, "data")); derr == nil && err == nil && data.ModTime().After(st.ModTime()) {
-			st = data
+		age, err := s.age(s.path(dir, name))
+		if data, derr := s.age(s.path(dir, name, "data")); derr == nil {
+			age = min(age, data)
 		}
-		if err != nil || s.o.Now().Sub(st.ModTime()) < after {
+		if err != nil || age < after {
 			return false
 		}
 		lock, err := lockfile.Open(s.path(dir, name, "lock"))

@@ -88,6 +88,7 @@ var hints = []struct {
 	{is(builder.ErrNoRecipe), "-f FILE names the recipe; a context is the folder that COPY takes files from"},
 	{is(layers.ErrAmbiguous), "type more of the ID"},
 	{is(syscall.ENOSPC), "hod prune frees what nothing needs, hod df shows what takes the space"},
+	{is(syscall.EMFILE), "raise the limit of open files: ulimit -n 1024, or --ulimit nofile=1024 of the container around hod"},
 	{is(syscall.EADDRINUSE), "choose another port, or stop what listens on this one"},
 	{isForbiddenFile, "this user may not: change the mode or the owner, or run hod as who may"},
 	{is(syscall.ENOSYS), "hod needs Linux 5.15 or newer, and around it no filter that hides new system calls; hod info says what was granted"},

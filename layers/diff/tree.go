@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	maxDirs   = 256       // folders kept open
+	maxDirs   = 256       // folders kept open, where the limit of descriptors allows
 	smallFile = 128 << 10 // what is handed to a writer in one piece
 	copyBlock = 256 << 10
 )
@@ -34,7 +34,8 @@ type tree struct {
 	gid    int
 	umask  uint32
 
-	dirs  map[string]int    // open folders
+	dirs  map[string]int // open folders, at most so many
+	most  int
 	made  map[string]*Entry // folders of the layer, for their times at the end
 	order []string
 	// hidden are the folders whose whiteouts overlayfs hides.
@@ -54,7 +55,7 @@ type tree struct {
 func newTree(dest *os.File, o ApplyOptions) *tree {
 	t := &tree{
 		dest: int(dest.Fd()), o: o, prefix: "trusted.overlay.", uid: os.Geteuid(), gid: os.Getegid(), umask: processUmask(),
-		dirs: map[string]int{}, made: map[string]*Entry{}, hidden: map[string]bool{}, jobs: make(chan *batch, 4),
+		dirs: map[string]int{}, most: dirsKept(), made: map[string]*Entry{}, hidden: map[string]bool{}, jobs: make(chan *batch, 4),
 		free: make(chan *batch, 8),
 	}
 	if o.UserXattr {
@@ -84,6 +85,15 @@ var processUmask = sync.OnceValue(func() uint32 {
 	return mask
 })
 
+// dirsKept is how many folders stay open: few enough that layers side by side leave descriptors to everything else.
+func dirsKept() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return maxDirs
+	}
+	return int(min(maxDirs, max(1, limit.Cur/16)))
+}
+
 func (t *tree) close() {
 	close(t.jobs)
 	t.all.Wait()
@@ -105,7 +115,7 @@ func (t *tree) dir(p string) (int, error) {
 	if fd, ok := t.dirs[p]; ok {
 		return fd, nil
 	}
-	if len(t.dirs) >= maxDirs {
+	if len(t.dirs) >= t.most {
 		if err := t.settle(); err != nil {
 			return -1, err
 		}
