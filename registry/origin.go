@@ -41,6 +41,10 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, &plainTextError{host: req.URL.Host}
 	}
+	if strays(req) {
+		req.Body.Close()
+		return nil, &transfer.FinalError{Err: fmt.Errorf("%s wants a credential sent on to %s://%s, another origin", req.Response.Request.URL.Host, req.URL.Scheme, req.URL.Host)}
+	}
 	req = g.own(req)
 	if req.Context().Value(handshake{}) != nil {
 		return g.handshake(req)
@@ -51,6 +55,16 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		err = unreachable(req.URL.Host, certificate)
 	}
 	return resp, err
+}
+
+// strays tells of a form, in which token servers are shown refresh tokens, that a
+// redirect (307, 308) would have sent again to another origin.
+func strays(req *http.Request) bool {
+	if req.Response == nil || req.Body == nil || req.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+		return false
+	}
+	from := req.Response.Request.URL
+	return from.Scheme != req.URL.Scheme || from.Host != req.URL.Host
 }
 
 // own changes a request to the guard's own host as hosts.toml says.

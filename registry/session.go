@@ -191,8 +191,11 @@ func firstLine(s string) string {
 	return transfer.Printable(s)
 }
 
-// limitRedirects follows few redirects and none from TLS to plain text.
+// limitRedirects follows few redirects and none from TLS to plain text. Where we come
+// from is nobody's business: the address of an upload is all that one needs to write
+// into it.
 func limitRedirects(req *http.Request, via []*http.Request) error {
+	req.Header.Del("Referer")
 	if len(via) >= 5 {
 		return errors.New("too many redirects")
 	}
