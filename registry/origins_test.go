@@ -234,6 +234,9 @@ func TestHeadThatLies(t *testing.T) {
 			if err != nil {
 				t.Fatalf("pull: %v", err)
 			}
+			if got, err := c.Digest(ctx, host+"/app@"+string(d.Digest)); got != d.Digest {
+				t.Errorf("its digest is said to be %s: %v", got, err)
+			}
 			for _, target := range []string{"/other:1", "/app:latest"} {
 				got, err := c.PushAs(ctx, store, host+"/app", host+target, PushOptions{})
 				if err != nil || got.Digest != d.Digest {

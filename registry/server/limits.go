@@ -64,8 +64,10 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// paceRequest puts a request and its answer under deadlines.
-func (s *Server) paceRequest(w *countingWriter, r *http.Request) {
+// paceRequest puts a request and its answer under deadlines. The request stays as it
+// came: by its body net/http sees whether a client waits for 100 Continue, and would
+// read what is never sent before it sends a refusal.
+func (s *Server) paceRequest(w *countingWriter, r *http.Request) *http.Request {
 	c := http.NewResponseController(w.ResponseWriter)
 	w.pace = s.pace(c.SetWriteDeadline)
 	if len(r.TransferEncoding) > 0 && r.ProtoMajor == 1 {
@@ -73,9 +75,12 @@ func (s *Server) paceRequest(w *countingWriter, r *http.Request) {
 		// follows on this connection would then be somebody else's (RFC 9112, 6.1).
 		w.Header().Set("Connection", "close")
 	}
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &pacedBody{r.Body, s.pace(c.SetReadDeadline)}
+	if r.Body == nil || r.Body == http.NoBody {
+		return r
 	}
+	paced := *r
+	paced.Body = &pacedBody{r.Body, s.pace(c.SetReadDeadline)}
+	return &paced
 }
 
 // sendAtOnce is what the kernel sends from a file before the deadline moves.

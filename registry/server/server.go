@@ -116,7 +116,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	cw := &countingWriter{ResponseWriter: w, status: http.StatusOK}
 	s.count.begin()
-	s.paceRequest(cw, r)
+	r = s.paceRequest(cw, r)
 	defer func() { s.count.end(r.Method, cw.status, cw.bytes, time.Since(start)) }()
 	defer s.panicked(r)
 	s.serve(cw, r)
