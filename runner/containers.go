@@ -13,6 +13,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoContainer is wrapped by every error about a container that is not there.
@@ -25,16 +27,25 @@ var ErrNoContainer = errors.New("no such container")
 type Containers struct {
 	dir     string // of containers
 	volumes *Volumes
+	// readOnly is why nothing can be added, nil where it can.
+	readOnly error
 }
 
-// OpenContainers uses the two folders, which it makes when they are missing.
+// OpenContainers uses the two folders, which it makes when they are missing; in a
+// store that is read-only, what is missing is empty.
 func OpenContainers(dir, volumes string) (*Containers, error) {
+	cs := &Containers{dir: dir, volumes: &Volumes{dir: volumes}}
 	for _, d := range []string{dir, filepath.Join(dir, namesDir), volumes} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+		err := os.MkdirAll(d, 0o700)
+		if errors.Is(err, unix.EROFS) {
+			cs.readOnly = fmt.Errorf("open containers: %w", err)
+			break
+		}
+		if err != nil {
 			return nil, fmt.Errorf("open containers: %w", err)
 		}
 	}
-	return &Containers{dir: dir, volumes: &Volumes{dir: volumes}}, nil
+	return cs, nil
 }
 
 // Volumes are the named volumes of the same store.
@@ -48,6 +59,9 @@ const namesDir = "names"
 // Add gives a new container its identity, name and folder, and stores the
 // record with the state "created". An empty name is made up.
 func (cs *Containers) Add(c *Container) error {
+	if cs.readOnly != nil {
+		return cs.readOnly
+	}
 	c.ID = NewID()
 	c.Created = time.Now().UTC()
 	c.Dir = filepath.Join(cs.dir, c.ID)
@@ -249,7 +263,7 @@ func (cs *Containers) resolvePrefix(ref string) (string, error) {
 
 func (cs *Containers) ids() ([]string, error) {
 	entries, err := os.ReadDir(cs.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	var ids []string

@@ -105,11 +105,14 @@ func (vs *Volumes) Inspect(name string) (*Volume, error) {
 // List returns all volumes by name.
 func (vs *Volumes) List() ([]*Volume, error) {
 	entries, err := os.ReadDir(vs.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
 	var list []*Volume
 	for _, e := range entries {
+		if !e.IsDir() { // not ours
+			continue
+		}
 		v, err := vs.Inspect(e.Name())
 		if errors.Is(err, ErrNoVolume) {
 			continue
