@@ -95,6 +95,7 @@ type collection struct {
 	dead    map[string]bool // leases that had ended before marking began
 	doomed  map[string]bool // names that this run takes away
 	records []cacheFile     // those that stay
+	spared  int64           // what the records take that a dry run would drop
 }
 
 // begin notes which leases are over. What their owners published is visible to
@@ -336,7 +337,9 @@ func (c *collection) dropRecords(ctx context.Context) error {
 func (c *collection) dropRecord(r cacheFile) error {
 	c.res.Records++
 	if c.o.DryRun {
-		return nil
+		n, err := diskUsage(c.s.path("cache", r.op, r.key), map[inode]bool{})
+		c.spared += n
+		return err
 	}
 	err := os.Remove(c.s.path("cache", r.op, r.key))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

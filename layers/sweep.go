@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -310,7 +311,10 @@ func (c *collection) shrink(ctx context.Context) error {
 			return err
 		}
 		c.res.Left = u.Total
-		if c.o.DryRun || u.Total <= c.o.KeepBytes {
+		if c.o.DryRun {
+			c.res.Left -= c.res.Bytes + c.spared
+		}
+		if c.res.Left <= c.o.KeepBytes {
 			return nil
 		}
 		if len(c.records) == 0 {
@@ -322,6 +326,9 @@ func (c *collection) shrink(ctx context.Context) error {
 			}
 		}
 		c.records = c.records[max(1, len(c.records)/8):]
+		if c.o.DryRun { // what is still there is found, and counted, again
+			c.res.Images, c.res.Objects, c.res.Bytes = nil, nil, 0
+		}
 		if err := c.sweepAll(ctx); err != nil {
 			return err
 		}
@@ -338,12 +345,18 @@ func (c *collection) shrinkTrees(ctx context.Context) error {
 	var found []candidate
 	err := c.s.objects(ctx, func(o candidate) {
 		isTree := strings.Contains(strings.TrimPrefix(o.path, c.s.root), "/trees/")
-		if isTree && used.by[o.d] == nil && c.s.remakeable(o.d) {
+		gone := c.o.DryRun && slices.Contains(c.res.Objects, o.d)
+		if isTree && used.by[o.d] == nil && !gone && c.s.remakeable(o.d) {
 			found = append(found, o)
 		}
 	})
+	before := c.res.Bytes
 	if err == nil {
 		err = c.sweep(ctx, found)
+	}
+	if c.o.DryRun {
+		c.res.Left -= c.res.Bytes - before
+		return err
 	}
 	if err == nil {
 		var n int64
