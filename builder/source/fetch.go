@@ -168,7 +168,10 @@ func client() *http.Client {
 	}
 }
 
+// checkRedirect follows few redirects, and tells nobody the address that they came
+// from: it may hold a token.
 func checkRedirect(req *http.Request, via []*http.Request) error {
+	req.Header.Del("Referer")
 	first, last := via[0], via[len(via)-1]
 	switch {
 	case len(via) >= 10:

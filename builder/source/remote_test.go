@@ -147,7 +147,7 @@ func TestCheckoutRefuses(t *testing.T) {
 
 func TestFetch(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Write([]byte("auth:" + r.Header.Get("Authorization")))
+		w.Write([]byte("auth:" + r.Header.Get("Authorization") + r.Header.Get("Referer")))
 	}))
 	defer other.Close()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -179,7 +179,7 @@ func TestFetch(t *testing.T) {
 	if got, d, err := get(Fetch{URL: s.URL + "/dir/name.txt", Checksum: digest.FromString("hello")}); err != nil || got != "hello" || d.Name != "name.txt" {
 		t.Errorf("got %q %+v %v", got, d, err)
 	}
-	if got, _, err := get(Fetch{URL: s.URL + "/away", Authorization: "secret"}); err != nil || got != "auth:" {
+	if got, _, err := get(Fetch{URL: s.URL + "/away?token=secret", Authorization: "secret"}); err != nil || got != "auth:" {
 		t.Errorf("credentials crossed an origin: %q %v", got, err)
 	}
 	for name, f := range map[string]Fetch{
