@@ -61,6 +61,51 @@ func TestFewQuestions(t *testing.T) {
 	during("the same copy again", link, "GET manifest", "HEAD manifest")
 }
 
+// TestPushMendsARegistry has a registry that kept a manifest and lost one of its blobs:
+// a push believes the manifest, unless it is to look again.
+func TestPushMendsARegistry(t *testing.T) {
+	inner := server.New(openStore(t), server.Options{})
+	pushImage(t, inner, "app", 60000, 3000)
+	host, store, ctx := "", openStore(t), context.Background()
+	var mu sync.Mutex
+	lost, sent := "", 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		gone := lost != "" && r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, lost)
+		if lost != "" && r.Method == http.MethodPut && r.URL.Query().Get("digest") == lost {
+			sent, lost = sent+1, ""
+		}
+		mu.Unlock()
+		if gone {
+			http.NotFound(w, r)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	host = strings.TrimPrefix(srv.URL, "http://")
+	if _, err := New(Options{}).PullPlatforms(ctx, store, host+"/app", nil); err != nil {
+		t.Fatal(err)
+	}
+	img, err := store.Resolve(host+"/app", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := store.Layer(img.Chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost = string(info.Blobs[0].Digest)
+	for _, recheck := range []bool{false, true, true} {
+		if _, err := New(Options{}).Push(ctx, store, host+"/app", PushOptions{Recheck: recheck}); err != nil {
+			t.Fatal(err)
+		}
+		if (sent == 1) != recheck {
+			t.Errorf("recheck %v: the blob was sent %d times", recheck, sent)
+		}
+	}
+}
+
 // rounds is a registry far away: it answers a question when all that are to be
 // asked side by side with it have come.
 type rounds struct {

@@ -22,6 +22,9 @@ import (
 type PushOptions struct {
 	Form     layers.ManifestForm
 	Platform *ocispec.Platform // of an image of many platforms, only this one
+	// Recheck asks for each blob, though the registry has the manifest: one that lost
+	// blobs gets them again.
+	Recheck bool
 }
 
 // Push sends what a local name means to the registry of that name: blobs first,
@@ -37,7 +40,7 @@ func (c *Client) PushAs(ctx context.Context, store *layers.Store, local, remote 
 		return ocispec.Descriptor{}, err
 	}
 	asked, there := ocispec.Descriptor{}, false
-	if local == remote {
+	if local == remote && !o.Recheck {
 		if asked, there, err = c.unchanged(ctx, store, n, o); err != nil {
 			return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
 		}
@@ -61,7 +64,7 @@ func (c *Client) PushAs(ctx context.Context, store *layers.Store, local, remote 
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
 	}
-	p := &pushing{session: s, store: store, name: n, absent: asked.Digest, seen: seen, away: away, grown: map[digest.Digest]bool{}, slots: make(chan struct{}, c.o.Jobs)}
+	p := &pushing{session: s, store: store, name: n, absent: asked.Digest, recheck: o.Recheck, seen: seen, away: away, grown: map[digest.Digest]bool{}, slots: make(chan struct{}, c.o.Jobs)}
 	desc, err := p.push(ctx, local, o)
 	if err == nil && len(away) > 0 {
 		err = p.remember(ctx, local, o)
@@ -78,13 +81,14 @@ type pushing struct {
 	store *layers.Store
 	name  layers.Name
 	// absent is what the registry's name does not mean, as far as that was asked.
-	absent digest.Digest
-	seen   sightings
-	away   elsewhere
-	link   []string      // repositories that may have every blob
-	root   digest.Digest // what the name means, where it is the origin of a copy
-	raw    []byte        // the manifest of that
-	slots  chan struct{} // bounds the uploads; asking whether a blob exists costs none
+	absent  digest.Digest
+	recheck bool // a manifest that is there does not speak for its blobs
+	seen    sightings
+	away    elsewhere
+	link    []string      // repositories that may have every blob
+	root    digest.Digest // what the name means, where it is the origin of a copy
+	raw     []byte        // the manifest of that
+	slots   chan struct{} // bounds the uploads; asking whether a blob exists costs none
 
 	mu    sync.Mutex             // guards grown
 	grown map[digest.Digest]bool // blobs that were sent while they were made
@@ -247,7 +251,7 @@ func (p *pushing) tree(ctx context.Context, d ocispec.Descriptor, raw []byte, m 
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4 * p.c.o.Jobs)
 	there := false
-	if m.Subject == nil && d.Digest != p.absent { // one that refers may be missing from the list of its subject
+	if m.Subject == nil && d.Digest != p.absent && !p.recheck { // one that refers may be missing from the list of its subject
 		g.Go(func() (err error) {
 			there, err = p.names(gctx, ref, d.Digest)
 			return err

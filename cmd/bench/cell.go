@@ -72,7 +72,7 @@ func (b *bench) buildCells(w work.Work) []*cell {
 		c.floor = buildFloor(w.Name, c.name)
 		c.name, c.about = w.Name+"/"+c.name, w.About
 		c.names = func(_ *peer, j *job) {
-			j.context, j.image = b.contexts[w.Name], b.near.host+"/"+w.Name+":1"
+			j.context, j.image = b.contexts[w.Name], b.near.host+"/built-"+w.Name+":1"
 			j.file = filepath.Join(b.bed.Disk, "archive.tar")
 		}
 		c.image, c.rounds, c.optional, c.mounts = w.Base, 7, w.Optional, w.Mounts
@@ -139,7 +139,7 @@ func (b *bench) checkPushed(w work.Work) func(*peer, job) error {
 		if err := removeAll(dir); err != nil {
 			return err
 		}
-		if err := b.near.download(w.Name, dir); err != nil {
+		if err := b.near.download("built-"+w.Name, dir); err != nil {
 			return err
 		}
 		return b.compare(w, dir)

@@ -70,9 +70,10 @@ func (e *hintError) Unwrap() error { return e.err }
 // Hint is what to do about it.
 func (e *hintError) Hint() string { return e.hint }
 
-// withHint adds what to do about err. A full disk has its own, whatever was done.
+// withHint adds what to do about err. A full disk and too few descriptors have
+// their own, whatever was done.
 func withHint(err error, hint string) error {
-	if err == nil || errors.Is(err, syscall.ENOSPC) {
+	if err == nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) {
 		return err
 	}
 	return &hintError{err: err, hint: hint}

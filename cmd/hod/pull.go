@@ -100,6 +100,7 @@ func pushCommand() *cli.Command {
 			&cli.IntFlag{Name: "compression-level", Usage: "1 is fastest"},
 			&cli.StringFlag{Name: "platform", Usage: "only this one of an image of many platforms"},
 			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "every tag that the repository has here"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "ask for every layer, for a registry that has the image and lost some of it"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the name"},
 			progressFlag(),
 			plainHTTP(),
@@ -159,7 +160,7 @@ func pushOne(c *cli.Context, s *layers.Store, n layers.Name) error {
 	if err != nil {
 		return err
 	}
-	o := registry.PushOptions{Form: layers.ManifestForm{Compression: spec}, Platform: p}
+	o := registry.PushOptions{Form: layers.ManifestForm{Compression: spec}, Platform: p, Recheck: c.Bool("force")}
 	desc, err := t.client.Push(c.Context, s, n.String(), o)
 	t.view.Close()
 	if err != nil {

@@ -158,9 +158,19 @@ func viewed(v *View) model {
 // overlay, and layers unpacked over each other.
 func TestLayerStacksEqualTheModel(t *testing.T) {
 	granted.NeedRoot(t, "mounts overlays")
-	top := t.TempDir()
+	rapid.Check(t, stacksEqualTheModel(t.TempDir()))
+}
+
+// FuzzWhiteouts is TestLayerStacksEqualTheModel of stacks that a fuzzer draws.
+func FuzzWhiteouts(f *testing.F) {
+	granted.NeedRoot(f, "mounts overlays")
+	f.Add(bytes.Repeat([]byte{1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233}, 100))
+	f.Fuzz(rapid.MakeFuzz(stacksEqualTheModel(f.TempDir())))
+}
+
+func stacksEqualTheModel(top string) func(*rapid.T) {
 	n := 0
-	rapid.Check(t, func(t *rapid.T) {
+	return func(t *rapid.T) {
 		n++
 		work := filepath.Join(top, fmt.Sprint(n))
 		defer os.RemoveAll(work)
@@ -215,7 +225,7 @@ func TestLayerStacksEqualTheModel(t *testing.T) {
 			compare(t, "unpacked over each other", got, want)
 		}
 		compare(t, "overlay", overlaid(t, work, lower), want)
-	})
+	}
 }
 
 // flipping says whether a layer has a name with two kinds, which the specification forbids: what the first kind took away

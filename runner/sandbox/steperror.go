@@ -41,6 +41,9 @@ func (e *StepError) Error() string {
 
 // Hint says what is usually wrong where a program cannot be executed or a mount has no place.
 func (e *StepError) Hint() string {
+	if e.Errno == unix.EMFILE {
+		return "" // it says nothing of the step
+	}
 	if strings.Contains(e.Step, "mount point ") {
 		return "the path leads by a link or a file of the image to where nothing can be mounted, as below /proc, /sys or /dev: name another target, or another VOLUME in the recipe"
 	}
