@@ -72,13 +72,16 @@ func (b *bench) buildCells(w work.Work) []*cell {
 		c.floor = buildFloor(w.Name, c.name)
 		c.name, c.about = w.Name+"/"+c.name, w.About
 		c.names = func(_ *peer, j *job) {
-			j.context, j.image = b.contexts[w.Name], b.near.host+"/built-"+w.Name+":1"
+			j.context, j.image = b.contexts[w.Name], b.near.host+"/"+built(w)+":1"
 			j.file = filepath.Join(b.bed.Disk, "archive.tar")
 		}
 		c.image, c.rounds, c.optional, c.mounts = w.Base, 7, w.Optional, w.Mounts
 	}
 	return cells
 }
+
+// built names what is built of a work: its inputs are in the same registry.
+func built(w work.Work) string { return "built-" + w.Name }
 
 // change sets the changing input of a work, and tells the checks.
 func (b *bench) change(w work.Work, n int) error {
@@ -139,7 +142,7 @@ func (b *bench) checkPushed(w work.Work) func(*peer, job) error {
 		if err := removeAll(dir); err != nil {
 			return err
 		}
-		if err := b.near.download("built-"+w.Name, dir); err != nil {
+		if err := b.near.download(built(w), dir); err != nil {
 			return err
 		}
 		return b.compare(w, dir)

@@ -52,8 +52,12 @@ func prune(c *cli.Context) error {
 		if err := printPruned(c, o, res); err != nil {
 			return err
 		}
-		if o.KeepBytes > 0 && res.Left > o.KeepBytes && !o.DryRun {
-			return withHint(fmt.Errorf("the store still takes %s: images, containers and volumes need it", humanSize(res.Left)),
+		if o.KeepBytes > 0 && res.Left > o.KeepBytes {
+			takes := "still takes"
+			if o.DryRun {
+				takes = "would still take"
+			}
+			return withHint(fmt.Errorf("the store %s %s: images, containers and volumes need it", takes, humanSize(res.Left)),
 				"hod prune --all removes images that no container uses")
 		}
 		return nil
