@@ -202,9 +202,11 @@ func (b *bench) makeImages() error {
 		}
 	}
 	if img := b.images["debian"]; img != nil && b.far.folder != "" {
-		return b.far.upload(img.layout, "debian")
+		if err := b.far.upload(img.layout, "debian"); err != nil {
+			return err
+		}
 	}
-	return nil
+	return b.near.hold()
 }
 
 // layersOf gives the tars of an image's layers.

@@ -163,3 +163,36 @@ func TestRatiosAreToTheFastestOther(t *testing.T) {
 		t.Errorf("fast: %v to the fastest other, want 0.5 (hod is no peer of theirs)", got.ToPeer)
 	}
 }
+
+// TestStrip: what is pushed after hold goes, blobs and repositories, and what was
+// there before stays.
+func TestStrip(t *testing.T) {
+	r := &registry{folder: t.TempDir()}
+	add := func(paths ...string) {
+		for _, path := range paths {
+			if err := os.MkdirAll(filepath.Join(r.folder, "docker/registry/v2", path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add("repositories/base/_manifests", "blobs/sha256/aa/aa11")
+	if err := r.hold(); err != nil {
+		t.Fatal(err)
+	}
+	add("repositories/built-w1/_manifests", "blobs/sha256/aa/aa22", "blobs/sha256/bb/bb33")
+	if err := r.strip(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := r.items()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"repositories/base", "blobs/sha256/aa/aa11"} {
+		if !left[filepath.Join(r.folder, "docker/registry/v2", path)] {
+			t.Errorf("%s is gone", path)
+		}
+	}
+	if len(left) != 2 {
+		t.Errorf("left are %v", left)
+	}
+}

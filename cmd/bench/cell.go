@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"runtime"
 
@@ -64,6 +65,9 @@ func (b *bench) buildCells(w work.Work) []*cell {
 			if err := p.fresh(); err != nil {
 				return err
 			}
+			if err := b.near.strip(); err != nil {
+				return err
+			}
 			return newInput(p, j)
 		}, check: b.checkPushed(w)},
 		{name: "archive", verb: "build to archive", each: sameInput, check: b.checkArchive(w)},
@@ -125,6 +129,7 @@ func (b *bench) checkBuilt(w work.Work) func(*peer, job) error {
 		if err := removeAll(j.file); err != nil {
 			return err
 		}
+		defer os.Remove(j.file)
 		if err := b.perform(p, "save", j); err != nil {
 			return err
 		}
@@ -142,6 +147,7 @@ func (b *bench) checkPushed(w work.Work) func(*peer, job) error {
 		if err := removeAll(dir); err != nil {
 			return err
 		}
+		defer os.RemoveAll(dir)
 		if err := b.near.download(built(w), dir); err != nil {
 			return err
 		}

@@ -44,8 +44,23 @@ func (b *bench) measure(c *cell) error {
 			}
 		}
 	}
+	if err := b.tidy(); err != nil {
+		return err
+	}
 	fmt.Fprintf(os.Stderr, "%s (%.0f s)\n", b.report.line(c), time.Since(start).Seconds())
 	return nil
+}
+
+// tidy gives back the room of archives and pushed images; the cells to come are
+// measured in a bed as empty as the first found it.
+func (b *bench) tidy() error {
+	if err := removeAll(filepath.Join(b.bed.Disk, "archive.tar")); err != nil {
+		return err
+	}
+	if err := b.near.strip(); err != nil {
+		return err
+	}
+	return b.bed.Trim()
 }
 
 // enough says whether a peer that took so long in so many rounds is asked no

@@ -21,6 +21,7 @@ import (
 type registry struct {
 	host   string // where peers find it
 	folder string
+	begun  map[string]bool // what it had when all was prepared
 }
 
 // startRegistry starts Debian's docker-registry, or hod's own server where that
@@ -47,6 +48,46 @@ func (b *bench) startRegistry(r *registry, listen string, prefix ...string) erro
 // empty forgets all that was pushed.
 func (r *registry) empty() error {
 	return os.RemoveAll(filepath.Join(r.folder, "docker"))
+}
+
+// hold remembers what the registry has, for strip.
+func (r *registry) hold() (err error) {
+	r.begun, err = r.items()
+	return err
+}
+
+// strip forgets all that came since hold: what builds of several peers and rounds
+// push is gigabytes of memory, and a layer that is there already is not sent.
+func (r *registry) strip() error {
+	now, err := r.items()
+	if err != nil {
+		return err
+	}
+	for path := range now {
+		if r.begun[path] {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// items are the folders of repositories and blobs of docker-registry; of another
+// server there are none, and its memory grows.
+func (r *registry) items() (map[string]bool, error) {
+	all := map[string]bool{}
+	for _, pattern := range []string{"repositories/*", "blobs/*/*/*"} {
+		found, err := filepath.Glob(filepath.Join(r.folder, "docker/registry/v2", pattern))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range found {
+			all[path] = true
+		}
+	}
+	return all, nil
 }
 
 // await waits until the registry answers.
