@@ -24,6 +24,7 @@ type hostConfig struct {
 	scheme, host string // empty: the registry's own
 	path         string // in place of /v2, if override_path says so
 	mirror       bool
+	general      bool     // of the folder _default, which is no host's own
 	capabilities []string // nil is all that there are
 	header       http.Header
 	tls          *tls.Config // nil is the machine's usual
@@ -61,6 +62,9 @@ func readHosts(dirs []string, registry string) ([]hostConfig, error) {
 			set, err := readHostDir(dir)
 			if err != nil {
 				return nil, fmt.Errorf("read how to reach %s: %w", registry, err)
+			}
+			for i := range set {
+				set[i].general = name == "_default"
 			}
 			if set != nil {
 				return set, nil

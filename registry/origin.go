@@ -25,7 +25,8 @@ import (
 // tokens, nor the target of a redirect. To its own host it adds what hosts.toml
 // asks for.
 type guard struct {
-	inner    http.RoundTripper
+	inner    http.RoundTripper // to its own host
+	others   *wires            // to those to which that sends us
 	plain    func(host string) bool
 	patience transfer.Patience
 	host     string      // whose guard it is
@@ -49,12 +50,31 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Context().Value(handshake{}) != nil {
 		return g.handshake(req)
 	}
-	resp, err := g.inner.RoundTrip(req)
+	resp, err := g.send(req)
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) { // no other try mends that, in the middle of a transfer neither
 		err = unreachable(req.URL.Host, certificate)
 	}
 	return resp, err
+}
+
+// send sends a request over the wire to where it goes.
+func (g *guard) send(req *http.Request) (*http.Response, error) {
+	if strings.TrimSuffix(req.URL.Host, ":443") == strings.TrimSuffix(g.host, ":443") {
+		resp, err := g.inner.RoundTrip(req)
+		if err == nil && resp.StatusCode == http.StatusUnauthorized {
+			g.others.heed(resp)
+		}
+		return resp, err
+	}
+	wire, err := g.others.to(req.URL.Host)
+	if err == nil {
+		return wire.RoundTrip(req)
+	}
+	if req.Body != nil {
+		req.Body.Close()
+	}
+	return nil, err
 }
 
 // strays tells of a form, in which token servers are shown refresh tokens, that a
@@ -86,7 +106,7 @@ func (g *guard) own(req *http.Request) *http.Request {
 // keeping, and tries again what may pass.
 func (g *guard) handshake(req *http.Request) (*http.Response, error) {
 	for try := 1; ; try++ {
-		resp, err := g.inner.RoundTrip(req)
+		resp, err := g.send(req)
 		if err == nil {
 			err = readWhole(resp)
 		}

@@ -72,8 +72,9 @@ type Client struct {
 
 	mu       sync.Mutex // guards what follows
 	sessions map[string]*session
-	noted    map[blobIn]string // repositories that have a blob
-	reached  map[string]reach  // hosts that were asked for, and how far away they are
+	ends     map[string][]*endpoint // by registry
+	noted    map[blobIn]string      // repositories that have a blob
+	reached  map[string]reach       // hosts that were asked for, and how far away they are
 }
 
 // New makes a client.
@@ -90,7 +91,7 @@ func New(o Options) *Client {
 	c := &Client{
 		o: o, auth: auth.Default(), slots: make(chan struct{}, 2*max(o.Jobs, o.Ranges)),
 		patience: transfer.Patience{Idle: time.Minute, Pause: 400 * time.Millisecond, Limit: time.Minute},
-		sessions: map[string]*session{}, reached: map[string]reach{}, noted: map[blobIn]string{},
+		sessions: map[string]*session{}, ends: map[string][]*endpoint{}, reached: map[string]reach{}, noted: map[blobIn]string{},
 	}
 	c.patience.Tell = func(err error, wait time.Duration) {
 		c.event(Event{Action: "note", Text: fmt.Sprintf("%v: asked again in %v", err, wait.Round(time.Second))})

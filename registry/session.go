@@ -213,8 +213,12 @@ type endpoint struct {
 	rt           http.RoundTripper
 }
 
-// endpoints are the hosts of a registry, in the order in which they are asked.
+// endpoints are the hosts of a registry, in the order in which they are asked: the same
+// ones, with their connections, for all sessions. The caller holds the client's lock.
 func (c *Client) endpoints(registry string) ([]*endpoint, error) {
+	if ends := c.ends[registry]; ends != nil {
+		return ends, nil
+	}
 	host := registry
 	if host == layers.DefaultRegistry {
 		host = "index.docker.io"
@@ -231,6 +235,7 @@ func (c *Client) endpoints(registry string) ([]*endpoint, error) {
 		}
 		ends = append(ends, e)
 	}
+	c.ends[registry] = ends
 	return ends, nil
 }
 
@@ -256,7 +261,11 @@ func (c *Client) endpoint(h hostConfig, server string) (*endpoint, error) {
 		inner.DialContext = d.DialContext
 	}
 	plain := func(host string) bool { return c.plain(host) || e.scheme == "http" && host == e.host }
-	e.rt = &guard{inner: inner, plain: plain, patience: c.patience, host: e.host, header: h.header, prefix: h.path}
+	others := &wires{base: c.base, dirs: c.o.HostDirs, known: map[string]*http.Transport{}}
+	if h.tls != nil {
+		others.ca = h.tls.RootCAs
+	}
+	e.rt = &guard{inner: inner, others: others, plain: plain, patience: c.patience, host: e.host, header: h.header, prefix: h.path}
 	c.expect(e.host)
 	return e, nil
 }

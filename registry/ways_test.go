@@ -86,7 +86,8 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
-// identity makes a certificate that vouches for itself.
+// identity makes a certificate of a client, or a server on this machine, that vouches
+// for itself.
 func identity(t *testing.T) (cert, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -95,7 +96,8 @@ func identity(t *testing.T) (cert, key []byte) {
 	}
 	text := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "somebody"}, NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, IsCA: true, BasicConstraintsValid: true,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, text, text, k.Public(), k)
 	if err != nil {
