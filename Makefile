@@ -26,7 +26,7 @@ test-full: tools
 # each part at most ten times. KEEP=file keeps what the tests said.
 POINTS ?=
 crash:
-	@HOD_TEST_FULL=1 HOD_TEST_POINTS=$(POINTS) $(GO) test -tags $(TAGS) -count=1 -timeout 90m -p 1 -run 'Crash|SideBySide|PowerLoss|FullDisk|FewInodes|Bombs' -v \
+	@HOD_TEST_FULL=1 HOD_TEST_POINTS=$(POINTS) $(GO) test -tags $(TAGS) -count=1 -timeout 90m -p 1 -run 'Crash|Syncs|SideBySide|PowerLoss|FullDisk|FewInodes|Bombs' -v \
 		./layers ./cmd/hod 2>&1 | $(if $(KEEP),tee $(KEEP) |) awk -f .ci/crash.awk
 
 # Store and runner as on Linux 5.15: newer system calls answer ENOSYS, lowerdir+ EINVAL.

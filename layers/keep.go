@@ -71,10 +71,7 @@ func syncFile(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync %q: %w", path, err)
-	}
-	return nil
+	return f.Sync() // its error says so, with the name
 }
 
 // syncFolder makes the files of a flat folder and their names durable.

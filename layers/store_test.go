@@ -338,7 +338,7 @@ func TestParseName(t *testing.T) {
 }
 
 func FuzzParseName(f *testing.F) {
-	for _, s := range []string{"alpine", "h:5000/a/b:t@" + string(digest.FromString("")), "[::1]:5/x", "a.b/library/x", "docker.io/a.b/c"} {
+	for _, s := range []string{"alpine", "h:5000/a/b:t@" + string(digest.FromString("")), "[::1]:5/x", "a.b/library/x", "docker.io/a.b/c", "0:_.."} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -351,7 +351,9 @@ func FuzzParseName(f *testing.F) {
 				t.Fatalf("%q gives %+v, but its %q gives %+v, %v", s, n, again, m, err)
 			}
 		}
-		if strings.ContainsAny(n.String(), " \n\x00\\") || strings.Contains(n.String(), "..") {
+		// Two dots are fine within a tag, which is one part of a path.
+		if strings.ContainsAny(n.String(), " \n\x00\\") || strings.Contains(n.Registry+"/"+n.Repository, "..") ||
+			strings.HasPrefix(n.Tag, ".") || strings.Contains(n.Tag, "/") {
 			t.Fatalf("%q is not safe", n)
 		}
 	})

@@ -102,7 +102,7 @@ func (b *crashBed) argv(args []string) []string {
 }
 
 // strike runs a verb with its output in files: what it started may live on a moment after it was killed.
-func (b *crashBed) strike(t *testing.T, root string, args []string, at int, fault syscall.Errno) faults.Outcome {
+func (b *crashBed) strike(t *testing.T, root string, args []string, at int, fault syscall.Errno, only ...int32) faults.Outcome {
 	t.Helper()
 	cmd, err := faults.Command(b.argv(args)...)
 	if err != nil {
@@ -115,7 +115,7 @@ func (b *crashBed) strike(t *testing.T, root string, args []string, at int, faul
 	defer out.Close()
 	cmd.Dir, cmd.Stdout, cmd.Stderr = b.dir, out, out
 	cmd.Env = append(cmd.Env, "HOD_ROOT="+root, "GOMAXPROCS=2")
-	res, err := faults.Strike(cmd, at, fault)
+	res, err := faults.Strike(cmd, at, fault, only...)
 	if errors.Is(err, faults.ErrNoListener) {
 		t.Skip(err)
 	} else if err != nil {
@@ -208,6 +208,36 @@ func TestCrashOfVerbs(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSyncsOfVerbs lets each sync of each verb fail as it does on a disk that lost what it had taken: the verb fails and names
+// the disk's error. The short form takes the verbs that between them sync in every way, the long one looks at the store too.
+func TestSyncsOfVerbs(t *testing.T) {
+	granted.NeedRoot(t, "the supervised processes make namespaces")
+	b, full := newCrashBed(t, 100), os.Getenv("HOD_TEST_FULL") != ""
+	for _, v := range crashVerbs {
+		if full || v.name == "build" || v.name == "tag" || v.name == "rmi" {
+			t.Run(v.name, func(t *testing.T) { b.syncsFail(t, v, full) })
+		}
+	}
+}
+
+func (b *crashBed) syncsFail(t *testing.T, v crashVerb, look bool) {
+	for at := 1; ; at++ {
+		root := b.store(t, "")
+		res := b.strike(t, root, v.args, at, unix.EIO, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS)
+		if res.Hit < 0 {
+			t.Logf("%d syncs", res.Calls)
+			return
+		}
+		out, _ := os.ReadFile(filepath.Join(b.dir, "out"))
+		if res.Code <= 0 || !bytes.Contains(out, []byte(unix.EIO.Error())) {
+			t.Errorf("sync %d fails: exit %d: %s", at, res.Code, out)
+		}
+		if look {
+			b.sound(t, root)
+		}
 	}
 }
 

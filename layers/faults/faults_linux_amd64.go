@@ -123,8 +123,8 @@ type Outcome struct {
 var ErrNoListener = errors.New("no seccomp listener here")
 
 // Strike runs cmd, whose ExtraFiles it sets; at call number at (0 never) it kills when fault is 0, else it lets the call
-// fail with fault.
-func Strike(cmd *exec.Cmd, at int, fault syscall.Errno) (Outcome, error) {
+// fail with fault. Where some calls are named, those alone are counted.
+func Strike(cmd *exec.Cmd, at int, fault syscall.Errno, only ...int32) (Outcome, error) {
 	none := Outcome{Hit: -1}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -143,23 +143,26 @@ func Strike(cmd *exec.Cmd, at int, fault syscall.Errno) (Outcome, error) {
 		_ = cmd.Wait()
 		return none, fmt.Errorf("%w: %w", ErrNoListener, err)
 	}
-	res := listen(cmd, listener, at, fault)
+	res := listen(cmd, listener, at, fault, only)
 	unix.Close(listener)
 	_ = cmd.Wait()
 	res.Code = cmd.ProcessState.ExitCode()
 	return res, nil
 }
 
-func listen(cmd *exec.Cmd, listener, at int, fault syscall.Errno) Outcome {
+func listen(cmd *exec.Cmd, listener, at int, fault syscall.Errno, only []int32) Outcome {
 	res := Outcome{Hit: -1}
 	for {
 		n, ok := next(listener)
 		if !ok {
 			return res
 		}
-		res.Calls++
+		counted := len(only) == 0 || slices.Contains(only, n.nr)
+		if counted {
+			res.Calls++
+		}
 		r := response{id: n.id, flags: 1} // go on with the call
-		if res.Calls == at {
+		if counted && res.Calls == at {
 			res.Hit = n.nr
 			if fault == 0 {
 				_ = cmd.Process.Kill()

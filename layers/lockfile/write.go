@@ -64,10 +64,7 @@ func SyncDir(dir string) error {
 		return fmt.Errorf("sync folder: %w", err)
 	}
 	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync folder %q: %w", dir, err)
-	}
-	return nil
+	return d.Sync() // its error says so, with the name
 }
 
 // Random is 16 random hexadecimal digits, for names that must not collide.
