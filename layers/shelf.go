@@ -119,6 +119,23 @@ func (s *Store) temp() (string, error) {
 	return s.path("tmp", l.id+"."+lockfile.Random()), nil
 }
 
+// Aside makes a file in the store that has no name, for bytes on their way; it ends when
+// it is closed.
+func (s *Store) Aside() (*os.File, error) {
+	path, err := s.temp()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // writeRecord publishes one small file, in a folder that is made if need be.
 func (s *Store) writeRecord(path string, data []byte, durable bool) error {
 	err := s.writeBeside(path, data, durable)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/crypto/bcrypt"
@@ -203,6 +205,42 @@ func TestLargeManifestsTakeTurns(t *testing.T) {
 	}
 	stop()
 	all.Wait()
+}
+
+// TestSlowPushersKeepNobodyWaiting has clients that dribble large manifests, and one that
+// sends its own at once.
+func TestSlowPushersKeepNobodyWaiting(t *testing.T) {
+	s := New(openStore(t), Options{})
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	blob, _ := fillRepo(t, s, "", "app", "x")
+	for range 2 * maxHeavy / layers.MaxManifest {
+		c, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "PUT /v2/app/manifests/slow HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%70000s", srv.Listener.Addr(), layers.MaxManifest, "")
+	}
+	for s.count.now() < 2*maxHeavy/layers.MaxManifest {
+		time.Sleep(time.Millisecond)
+	}
+	raw := manifestOf(blob, "", strings.Repeat("x", 3<<20))
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	r, err := http.NewRequestWithContext(ctx, "PUT", srv.URL+"/v2/app/manifests/large", bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", manifestType)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := s.store.RepositoryTag("app", "large"); err != nil || got.Digest != digest.FromBytes(raw) {
+		t.Errorf("%s: %v, %v", resp.Status, got, err)
+	}
 }
 
 // TestLargeManifestIsSent: a manifest that is sent from its file is what was pushed.

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -88,10 +90,11 @@ func (s *Server) sendLarge(r *request, d digest.Digest) error {
 // putManifest stores a manifest under a tag, a digest, or a digest with tags
 // as parameters (end-7).
 func (s *Server) putManifest(r *request) error {
-	raw, err := s.readManifest(r)
+	raw, done, err := s.readManifest(r)
 	if err != nil {
 		return err
 	}
+	defer done()
 	d, tags, err := manifestNames(r, raw)
 	if err != nil {
 		return err
@@ -133,36 +136,50 @@ func (s *Server) putManifest(r *request) error {
 	return nil
 }
 
-func (s *Server) readManifest(r *request) ([]byte, error) {
-	if r.ContentLength > layers.MaxManifest {
-		return nil, problem(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the manifest is larger than 4 MiB")
-	}
-	if n := weight(r.ContentLength); n > 0 {
-		if err := s.heavy.Acquire(r.Context(), n); err != nil {
-			return nil, err
-		}
-		defer s.heavy.Release(n)
-	}
-	raw, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, layers.MaxManifest))
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, problem(http.StatusBadRequest, "SIZE_INVALID", "the body ended early")
-	}
-	return raw, err
-}
-
-// Large manifests take turns, so that many at once do not fill the memory: those
-// that are being read may have maxHeavy bytes together. Small ones never wait.
+// Large manifests take turns, so that many at once do not fill the memory: together they
+// may have maxHeavy bytes of it. Small ones never wait.
 const (
 	maxHeavy = 64 << 20
 	small    = 64 << 10
 )
 
-// weight is what a manifest of that length counts; one of unknown length may be large.
-func weight(length int64) int64 {
-	if length < 0 {
-		return layers.MaxManifest
+// readManifest reads a manifest whole. A large one comes into a file, at the pace of its
+// client, and takes its turn when all of it is here: who sends slowly keeps nobody
+// waiting. done gives its place to the next.
+func (s *Server) readManifest(r *request) (raw []byte, done func(), err error) {
+	if r.ContentLength > layers.MaxManifest {
+		return nil, nil, problem(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the manifest is larger than 4 MiB")
 	}
-	return max(length-small, 0)
+	body := http.MaxBytesReader(r.w, r.Body, layers.MaxManifest)
+	done = func() {}
+	if raw, err = io.ReadAll(io.LimitReader(body, small)); err == nil && len(raw) == small {
+		raw, done, err = s.readLarge(r.Context(), io.MultiReader(bytes.NewReader(raw), body))
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = problem(http.StatusBadRequest, "SIZE_INVALID", "the body ended early")
+	}
+	return raw, done, err
+}
+
+func (s *Server) readLarge(ctx context.Context, body io.Reader) (raw []byte, done func(), err error) {
+	f, err := s.store.Aside()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	n, err := io.Copy(f, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.heavy.Acquire(ctx, n); err != nil {
+		return nil, nil, err
+	}
+	raw = make([]byte, n)
+	if _, err := f.ReadAt(raw, 0); err != nil {
+		s.heavy.Release(n)
+		return nil, nil, err
+	}
+	return raw, func() { s.heavy.Release(n) }, nil
 }
 
 // manifestNames says what digest and which tags a push asks for, and checks the
