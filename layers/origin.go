@@ -58,14 +58,19 @@ func (s *Store) Meant(name string, p *ocispec.Platform) ([]*Image, error) {
 		img, err := s.Resolve(name, p)
 		return []*Image{img}, err
 	}
-	list, err := s.meant(target.Digest, 0)
+	list, err := s.meant(target.Digest, map[digest.Digest]bool{}, 0)
 	if err != nil {
 		return nil, fmt.Errorf("resolve image %q: %w", name, err)
 	}
 	return list, nil
 }
 
-func (s *Store) meant(d digest.Digest, depth int) ([]*Image, error) {
+// meant lists the images below a manifest, each manifest once.
+func (s *Store) meant(d digest.Digest, seen map[digest.Digest]bool, depth int) ([]*Image, error) {
+	if seen[d] {
+		return nil, nil
+	}
+	seen[d] = true
 	raw, err := s.ReadManifest(d)
 	if err != nil {
 		return nil, skipMissing(err) // of a platform that is not here
@@ -80,7 +85,7 @@ func (s *Store) meant(d digest.Digest, depth int) ([]*Image, error) {
 	}
 	var list []*Image
 	for _, c := range m.Manifests {
-		more, err := s.meant(c.Digest, depth+1)
+		more, err := s.meant(c.Digest, seen, depth+1)
 		if err != nil {
 			return nil, err
 		}

@@ -72,6 +72,11 @@ func (s *Store) resolvePrefix(prefix string, p *ocispec.Platform) (*Image, error
 
 // resolveDigest goes from an index, a manifest or a config to the image.
 func (s *Store) resolveDigest(d digest.Digest, p *ocispec.Platform) (*Image, error) {
+	return s.resolveBelow(d, p, map[digest.Digest]bool{})
+}
+
+// resolveBelow looks through an index once: those that are seen had nothing.
+func (s *Store) resolveBelow(d digest.Digest, p *ocispec.Platform, seen map[digest.Digest]bool) (*Image, error) {
 	if s.has(s.imagePath(d)) {
 		img, err := s.image(d)
 		if err == nil && p != nil && !Matches(*p, img.Platform) {
@@ -87,8 +92,12 @@ func (s *Store) resolveDigest(d digest.Digest, p *ocispec.Platform) (*Image, err
 	if err != nil {
 		return nil, err
 	}
+	if m.IsIndex() && seen[d] {
+		return nil, ErrNotFound
+	}
 	if m.IsIndex() {
-		return s.resolveIndex(m, p)
+		seen[d] = true
+		return s.resolveIndex(m, p, seen)
 	}
 	if m.Config.Digest == d {
 		return nil, fmt.Errorf("manifest %s names itself", d)
@@ -104,7 +113,7 @@ func (s *Store) resolveDigest(d digest.Digest, p *ocispec.Platform) (*Image, err
 }
 
 // resolveIndex chooses among the images of an index that are here.
-func (s *Store) resolveIndex(m *Manifest, p *ocispec.Platform) (*Image, error) {
+func (s *Store) resolveIndex(m *Manifest, p *ocispec.Platform, seen map[digest.Digest]bool) (*Image, error) {
 	want := HostPlatform()
 	if p != nil {
 		want = *p
@@ -115,14 +124,14 @@ func (s *Store) resolveIndex(m *Manifest, p *ocispec.Platform) (*Image, error) {
 			continue
 		}
 		if d.Platform == nil || Matches(want, *d.Platform) {
-			if img, err := s.resolveDigest(d.Digest, p); err == nil || !errors.Is(err, ErrNotFound) {
+			if img, err := s.resolveBelow(d.Digest, p, seen); err == nil || !errors.Is(err, ErrNotFound) {
 				return img, err
 			}
 		}
 		here = append(here, d)
 	}
 	if p == nil && len(here) == 1 {
-		return s.resolveDigest(here[0].Digest, nil)
+		return s.resolveBelow(here[0].Digest, nil, seen)
 	}
 	return nil, fmt.Errorf("no image for %s: %w", FormatPlatform(want), ErrNotFound)
 }

@@ -107,6 +107,9 @@ func (s *Store) saveIndex(ctx context.Context, to *archive.Sink, desc ocispec.De
 		return fmt.Errorf("indexes lie more than %d deep in each other", maxDepth)
 	}
 	for _, c := range m.Manifests {
+		if to.Has(c.Digest) { // and all that is below it, or every way through shared indexes would be gone
+			continue
+		}
 		child, err := s.ReadManifest(c.Digest)
 		if errors.Is(err, ErrNotFound) {
 			continue

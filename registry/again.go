@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -24,7 +25,7 @@ func (c *Client) unchanged(ctx context.Context, store *layers.Store, n layers.Na
 	}
 	there, err := p.names(ctx, tagOf(n, desc), desc.Digest)
 	if there {
-		p.tellThere(m)
+		p.tellThere(m, map[digest.Digest]bool{})
 	}
 	return desc, there, err
 }
@@ -56,10 +57,14 @@ func (p *pushing) foreseen(o PushOptions) (ocispec.Descriptor, *layers.Manifest,
 }
 
 // tellThere shows the blobs of a manifest as there.
-func (p *pushing) tellThere(m *layers.Manifest) {
+func (p *pushing) tellThere(m *layers.Manifest, seen map[digest.Digest]bool) {
 	for _, child := range m.Manifests {
+		if seen[child.Digest] {
+			continue
+		}
+		seen[child.Digest] = true
 		if _, below, ok := p.complete(child); ok {
-			p.tellThere(below)
+			p.tellThere(below, seen)
 		}
 	}
 	for _, b := range blobsOf(m) {

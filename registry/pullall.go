@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -59,7 +60,12 @@ func (p *pulling) run(ctx context.Context, platforms []ocispec.Platform) (ocispe
 	if err != nil {
 		return desc, err
 	}
+	seen := map[digest.Digest]bool{}
 	for _, d := range wanted {
+		if seen[d.Digest] {
+			continue
+		}
+		seen[d.Digest] = true
 		child, raw, cm, err := p.s.read(ctx, string(d.Digest))
 		if err == nil && cm.IsIndex() {
 			err = errors.New("the index names an index")

@@ -85,10 +85,11 @@ type pushing struct {
 	recheck bool // a manifest that is there does not speak for its blobs
 	seen    sightings
 	away    elsewhere
-	link    []string      // repositories that may have every blob
-	root    digest.Digest // what the name means, where it is the origin of a copy
-	raw     []byte        // the manifest of that
-	slots   chan struct{} // bounds the uploads; asking whether a blob exists costs none
+	link    []string               // repositories that may have every blob
+	root    digest.Digest          // what the name means, where it is the origin of a copy
+	raw     []byte                 // the manifest of that
+	slots   chan struct{}          // bounds the uploads; asking whether a blob exists costs none
+	sent    map[digest.Digest]bool // manifests below an index that are there
 
 	mu    sync.Mutex             // guards grown
 	grown map[digest.Digest]bool // blobs that were sent while they were made
@@ -197,9 +198,16 @@ func (g growing) Whole(ctx context.Context) (ocispec.Descriptor, error) { return
 // complete reads a manifest or index if the store has all the bytes that it
 // names, so that it can be pushed as it came.
 func (p *pushing) complete(d ocispec.Descriptor) ([]byte, *layers.Manifest, bool) {
+	return p.completeBelow(d, map[digest.Digest]bool{})
+}
+
+// completeBelow looks at each manifest once: those that are seen were complete, or
+// nobody would look further.
+func (p *pushing) completeBelow(d ocispec.Descriptor, seen map[digest.Digest]bool) ([]byte, *layers.Manifest, bool) {
 	if d.Digest == "" {
 		return nil, nil, false
 	}
+	seen[d.Digest] = true
 	raw, err := p.store.ReadManifest(d.Digest)
 	if err != nil {
 		return nil, nil, false
@@ -209,7 +217,10 @@ func (p *pushing) complete(d ocispec.Descriptor) ([]byte, *layers.Manifest, bool
 		return nil, nil, false
 	}
 	for _, c := range m.Manifests {
-		if _, _, ok := p.complete(c); !ok {
+		if seen[c.Digest] {
+			continue
+		}
+		if _, _, ok := p.completeBelow(c, seen); !ok {
 			return nil, nil, false
 		}
 	}
@@ -240,6 +251,9 @@ func blobsOf(m *layers.Manifest) []ocispec.Descriptor {
 // tree pushes what a manifest names, then the manifest.
 func (p *pushing) tree(ctx context.Context, d ocispec.Descriptor, raw []byte, m *layers.Manifest, ref string) error {
 	for _, c := range m.Manifests {
+		if p.sent[c.Digest] {
+			continue
+		}
 		childRaw, child, ok := p.complete(c)
 		if !ok {
 			return fmt.Errorf("the store has no whole copy of %s", c.Digest)
@@ -247,6 +261,10 @@ func (p *pushing) tree(ctx context.Context, d ocispec.Descriptor, raw []byte, m 
 		if err := p.tree(ctx, c, childRaw, child, string(c.Digest)); err != nil {
 			return err
 		}
+		if p.sent == nil {
+			p.sent = map[digest.Digest]bool{}
+		}
+		p.sent[c.Digest] = true
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4 * p.c.o.Jobs)

@@ -22,7 +22,7 @@ func seenIn(ctx context.Context, store *layers.Store, images []*layers.Image, n 
 	seen := sightings{}
 	for _, img := range images {
 		if img.Manifest != nil {
-			seen.note(store, n, img.Source, img.Manifest.Digest, 0)
+			seen.note(store, n, img.Source, img.Manifest.Digest, map[digest.Digest]bool{})
 		}
 	}
 	refs, err := store.References(ctx)
@@ -30,18 +30,19 @@ func seenIn(ctx context.Context, store *layers.Store, images []*layers.Image, n 
 		return nil, err
 	}
 	for _, r := range refs {
-		seen.note(store, n, r.Name, r.Target.Digest, 0)
+		seen.note(store, n, r.Name, r.Target.Digest, map[digest.Digest]bool{})
 	}
 	return seen, nil
 }
 
 // note adds the blobs of a manifest, or of an index, that has a name elsewhere in
 // the registry.
-func (s sightings) note(store *layers.Store, n layers.Name, name string, d digest.Digest, depth int) {
+func (s sightings) note(store *layers.Store, n layers.Name, name string, d digest.Digest, met map[digest.Digest]bool) {
 	m, err := layers.ParseName(name)
-	if err != nil || m.Registry != n.Registry || m.Repository == n.Repository || depth > 2 {
+	if err != nil || m.Registry != n.Registry || m.Repository == n.Repository || met[d] {
 		return
 	}
+	met[d] = true
 	raw, err := store.ReadManifest(d)
 	if err != nil {
 		return
@@ -51,7 +52,7 @@ func (s sightings) note(store *layers.Store, n layers.Name, name string, d diges
 		return
 	}
 	for _, c := range doc.Manifests {
-		s.note(store, n, name, c.Digest, depth+1)
+		s.note(store, n, name, c.Digest, met)
 	}
 	for _, b := range blobsOf(doc) {
 		s.add(b.Digest, m.Repository)

@@ -82,7 +82,7 @@ func (l local) manifest(ctx context.Context, repo, ref string) (ocispec.Descript
 		if n.Tag == ref || string(desc.Digest) == ref {
 			return desc, nil
 		}
-		if child, ok := l.child(desc, digest.Digest(ref), 0); ok {
+		if child, ok := l.child(desc, digest.Digest(ref), map[digest.Digest]bool{}); ok {
 			return child, nil
 		}
 	}
@@ -108,9 +108,13 @@ func (l local) target(ctx context.Context, r layers.Reference) (ocispec.Descript
 }
 
 // child finds a manifest below an index.
-func (l local) child(desc ocispec.Descriptor, d digest.Digest, depth int) (ocispec.Descriptor, bool) {
+func (l local) child(desc ocispec.Descriptor, d digest.Digest, seen map[digest.Digest]bool) (ocispec.Descriptor, bool) {
+	if seen[desc.Digest] {
+		return desc, false
+	}
+	seen[desc.Digest] = true
 	raw, err := l.store.ReadManifest(desc.Digest)
-	if err != nil || depth > 2 {
+	if err != nil {
 		return desc, false
 	}
 	m, err := layers.ParseManifest(desc.MediaType, raw)
@@ -121,7 +125,7 @@ func (l local) child(desc ocispec.Descriptor, d digest.Digest, depth int) (ocisp
 		if c.Digest == d {
 			return c, true
 		}
-		if found, ok := l.child(c, d, depth+1); ok {
+		if found, ok := l.child(c, d, seen); ok {
 			return found, true
 		}
 	}
@@ -142,19 +146,23 @@ func (l local) shows(ctx context.Context, repo string, d digest.Digest) (bool, e
 		if err != nil {
 			return false, err
 		}
-		if l.below(desc, d, 0) {
+		if l.below(desc, d, map[digest.Digest]bool{}) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-func (l local) below(desc ocispec.Descriptor, d digest.Digest, depth int) bool {
+func (l local) below(desc ocispec.Descriptor, d digest.Digest, seen map[digest.Digest]bool) bool {
 	if desc.Digest == d {
 		return true
 	}
+	if seen[desc.Digest] {
+		return false
+	}
+	seen[desc.Digest] = true
 	raw, err := l.store.ReadManifest(desc.Digest)
-	if err != nil || depth > 2 {
+	if err != nil {
 		return false
 	}
 	m, err := layers.ParseManifest(desc.MediaType, raw)
@@ -163,5 +171,5 @@ func (l local) below(desc ocispec.Descriptor, d digest.Digest, depth int) bool {
 	}
 	has := func(b ocispec.Descriptor) bool { return b.Digest == d }
 	return !m.IsIndex() && (has(m.Config) || slices.ContainsFunc(m.Layers, has)) ||
-		slices.ContainsFunc(m.Manifests, func(c ocispec.Descriptor) bool { return l.below(c, d, depth+1) })
+		slices.ContainsFunc(m.Manifests, func(c ocispec.Descriptor) bool { return l.below(c, d, seen) })
 }
