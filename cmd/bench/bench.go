@@ -113,6 +113,7 @@ func (b *bench) prepare() error {
 		{"images", b.makeImages},
 		{"archives", b.makeArchives},
 		{"floor", b.makeFloor},
+		{"server", b.startServer},
 		{"daemons", b.startPeers},
 	}
 	for _, s := range steps {

@@ -20,7 +20,7 @@ import (
 // builds something else.
 func TestBenchMeasures(t *testing.T) {
 	granted.NeedRoot(t, "the bed of the benchmark is mounts and networks")
-	for _, tool := range []string{"mkfs.ext4", "ip", "/bin/busybox"} {
+	for _, tool := range []string{"mkfs.ext4", "ip", "curl", "/bin/busybox"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("no %s here", tool)
 		}
@@ -49,7 +49,7 @@ exec REAL $(echo "$@" | sed "s,$c\$,OTHER,")
 	troubles := map[string]string{"w1/cold": "1 differences", "u2/disk": `1 differences: "more" is too much`, "p2": "1 differences"}
 	for _, tool := range []string{hod, liar} {
 		out := filepath.Join(dir, "out")
-		cmd := exec.Command(bench, "-hod", tool, "-work", "w1/cold,u2/disk,p2", "-peers", "hod", "-rounds", "1", "-scale", "0.002", "-cache", dir, "-out", out, "-disk", "1073741824")
+		cmd := exec.Command(bench, "-hod", tool, "-work", "w1/cold,u2/disk,p2,s5,s6", "-peers", "hod", "-rounds", "1", "-scale", "0.002", "-cache", dir, "-out", out, "-disk", "1073741824")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("bench: %v\n%s", err, text)
 		}
@@ -72,6 +72,12 @@ exec REAL $(echo "$@" | sed "s,$c\$,OTHER,")
 		}
 		if row := r.of("w1/cold")[0]; tool == hod && row.Wire < 1<<20 {
 			t.Errorf("the wire was not measured: %+v", row)
+		}
+		if row := r.of("s5")[0]; row.Trouble != "" || row.Wire < 250e6 {
+			t.Errorf("the published port was not read: %+v", row)
+		}
+		if row := r.of("s6")[0]; row.Trouble != "" || row.Stays < 1<<20 || row.Stays > 40<<20 {
+			t.Errorf("the monitor was not measured: %+v", row)
 		}
 	}
 	pictures, err := filepath.Glob(filepath.Join(dir, "out", "*.svg"))

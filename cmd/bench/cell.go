@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"runtime"
 
@@ -20,6 +19,7 @@ type cell struct {
 	optional bool // only when named
 	mounts   bool // the classic builder of Docker cannot
 	inMemory bool // the floor works there, not on the disk
+	stays    bool // processes that stay when the verb has ended have their memory counted
 	// floorEach: the floor needs each too, and is not emptied in its own time.
 	floorEach bool
 	floor     string
@@ -129,7 +129,6 @@ func (b *bench) checkBuilt(w work.Work) func(*peer, job) error {
 		if err := removeAll(j.file); err != nil {
 			return err
 		}
-		defer os.Remove(j.file)
 		if err := b.perform(p, "save", j); err != nil {
 			return err
 		}
@@ -147,7 +146,6 @@ func (b *bench) checkPushed(w work.Work) func(*peer, job) error {
 		if err := removeAll(dir); err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
 		if err := b.near.download(built(w), dir); err != nil {
 			return err
 		}

@@ -31,6 +31,8 @@ var pictures = []struct {
 	{"again", "Push again, and copy in the registry", [][2]string{{"d4/debian", "push again, a Debian base"}, {"d4/w4", "push again, 512 MiB"}, {"d5/debian", "copy, a Debian base"}, {"d5/w4", "copy, 512 MiB"}}},
 	{"slow", "A Debian base over 100 Mbit/s and 20 ms", [][2]string{{"far/d1", "fetch"}, {"far/d1p", "pull"}, {"far/d3", "push"}, {"far/d4", "push again"}, {"far/d5", "copy"}}},
 	{"start", "Start a container that runs true", [][2]string{{"s1", "no network"}, {"s2", "private network"}, {"s4", "exec in a running one"}}},
+	{"published", "Read 256 MB through a published port", [][2]string{{"s5", "loopback, curl"}}},
+	{"detach", "Start a detached container", [][2]string{{"s6", "no network"}}},
 	{"start50", "Start 50 containers side by side", [][2]string{{"s3", "all 50 have ended"}}},
 }
 
@@ -84,7 +86,7 @@ var glances = []struct {
 		{"d3/w4", "push 512 MiB"}, {"d4/w4", "push it again"}, {"d5/w4", "copy it"},
 		{"far/d2", "slow link: pull and run"}, {"far/d4", "slow link: push again"}, {"d6", "serve fifty clients"},
 	}},
-	{"Run", [][2]string{{"s1", "true, no network"}, {"s2", "true, private network"}, {"s3", "50 side by side"}, {"s4", "exec"}}},
+	{"Run", [][2]string{{"s1", "true, no network"}, {"s2", "true, private network"}, {"s3", "50 side by side"}, {"s4", "exec"}, {"s5", "published port"}, {"s6", "run -d"}}},
 }
 
 // glance is hod's time in each cell as a multiple of the fastest other tool's.

@@ -47,7 +47,8 @@ Whole processes, measured in turn after a warm-up, in a journaled ext4 image in
 memory, with registries and network in namespaces of their own; each tool has
 shown that what it makes is right before its times count. *cold* includes the
 pull of the base from loopback. CPU is of the client, its children and the
-daemons; memory the peak of the largest client process + the peak of the daemons;
+daemons; memory the peak of the largest client process + the peak of the daemons,
+and what processes beside a detached container hold that *stay*;
 *written* what reached the disk, after a sync; *wire* what went over loopback.
 Ratios are of medians: below 1 is faster. The floor is the same bytes through
 tar, sha256sum, gzip -1, curl, or a bare clone, overlay and execve in C.
@@ -81,6 +82,9 @@ func (w *row) markdown() string {
 	memory := size(w.Client)
 	if w.Daemon > 0 {
 		memory += " + " + size(w.Daemon)
+	}
+	if w.Stays > 0 {
+		memory += ", " + size(w.Stays) + " stay"
 	}
 	return fmt.Sprintf("| %s | %s | %s – %s | %d | %s | %s | %s | %s | %s | %s |\n", w.Peer, seconds(w.Median), seconds(w.Least), seconds(w.Most),
 		max(1, len(w.Samples)), seconds(w.CPU), memory, size(w.Written), size(w.Wire), ratio(w.ToPeer), ratio(w.ToFloor))

@@ -54,8 +54,11 @@ func (b *bench) measure(c *cell) error {
 // tidy gives back the room of archives and pushed images; the cells to come are
 // measured in a bed as empty as the first found it.
 func (b *bench) tidy() error {
-	if err := removeAll(filepath.Join(b.bed.Disk, "archive.tar")); err != nil {
-		return err
+	memory, disk := b.bed.Memory, b.bed.Disk
+	for _, made := range []string{memory + "/check.tar", memory + "/check", disk + "/archive.tar", disk + "/fetched"} {
+		if err := removeAll(made); err != nil {
+			return err
+		}
 	}
 	if err := b.near.strip(); err != nil {
 		return err
@@ -143,7 +146,12 @@ func (b *bench) sample(c *cell, p *peer, j *job, round int) (bed.Sample, error) 
 	if p.daemons != nil {
 		daemons = p.daemons()
 	}
-	return b.bed.Measure(commands, c.atOnce > 0, daemons)
+	before := bed.Processes()
+	s, err := b.bed.Measure(commands, c.atOnce > 0, daemons)
+	if c.stays && err == nil {
+		s.Stays = bed.Stays(before)
+	}
+	return s, err
 }
 
 // perform runs a verb outside of any measurement.
@@ -190,6 +198,10 @@ func (p *peer) verb(name string) verb {
 		return v
 	case name == "run absent" && p.verbs["pull"] != nil:
 		return p.verbs["run"]
+	case name == "detach" && p.verbs["pull"] != nil: // a runtime alone leaves nothing beside the container
+		return p.verbs["start"]
+	case name == "download" && p.verbs["publish"] != nil:
+		return one(func(j job) []string { return download(j.port) })
 	case name == "pack":
 		return p.verbs["build to archive"]
 	case name == "fetch" && p.packed, name == "pull unpacked" && !p.packed:

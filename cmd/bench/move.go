@@ -136,15 +136,18 @@ func (b *bench) startCells() []*cell {
 		}
 		return b.performAll(p, *j, "stop?", "start")
 	}
+	stopped := func(p *peer, j *job) error { return b.performAll(p, *j, "stop?") }
 	cells := []*cell{
 		{name: "s1", about: "run true, no network", verb: "run", once: here, floor: `floor 1`},
 		{name: "s2", about: "run true, private network", verb: "run private", once: here, floor: `floor 1`},
 		{name: "s3", about: "run true, 50 side by side", verb: "run", once: here, atOnce: 50, floor: `for i in $(seq 50); do floor 1 & done; wait`},
 		{name: "s4", about: "exec true in a running container", verb: "exec", once: running, after: []string{"stop?"}, floor: `busybox true`},
+		{name: "s5", about: "read 256 MB through a published port", verb: "download", once: b.serving(here), after: []string{"stop?"}, floor: `url=http://127.0.0.1:` + floorPort + `/big; ` + readScript},
+		{name: "s6", about: "start a detached container, no network", verb: "detach", once: here, each: stopped, after: []string{"stop?"}, stays: true},
 	}
 	for _, c := range cells {
 		c.image, c.rounds = "base", 15
-		c.names = func(_ *peer, j *job) { j.image = b.near.host + "/base:1" }
+		c.names = func(p *peer, j *job) { j.image, j.port = b.near.host+"/base:1", b.portOf(p) }
 	}
 	cells[2].rounds = 3
 	return cells

@@ -17,6 +17,7 @@ type job struct {
 	file    string // archive to write
 	archive string // archive to load
 	folder  string // scratch of this sample
+	port    string // of 127.0.0.1, where a container's port 8080 is published
 }
 
 // verb gives the processes that do a job, in turn.
@@ -143,6 +144,9 @@ func (b *bench) hodPeer(place string) *peer {
 			"show":         one(func(j job) []string { return h("run", "--rm", "--network=none", j.image, "sh", "-c", showScript) }),
 			"start": one(func(j job) []string {
 				return h("run", "-d", "--network=none", "--name=bench", j.image, "sleep", "1000")
+			}),
+			"publish": one(func(j job) []string {
+				return h("run", "-d", "--name=bench", "-p", "127.0.0.1:"+j.port+":8080", j.image, "sh", "-c", serveScript)
 			}),
 			"exec": one(func(j job) []string { return h("exec", "bench", "true") }),
 			"stop": one(func(j job) []string { return h("rm", "-f", "bench") }),

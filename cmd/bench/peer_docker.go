@@ -46,6 +46,9 @@ func (b *bench) docker(place string) *peer {
 			"start": one(func(j job) []string {
 				return d("run", "-d", "--network=none", "--name=bench", j.image, "sleep", "1000")
 			}),
+			"publish": one(func(j job) []string {
+				return d("run", "-d", "--name=bench", "-p", "127.0.0.1:"+j.port+":8080", j.image, "sh", "-c", serveScript)
+			}),
 			"exec": one(func(j job) []string { return d("exec", "bench", "true") }),
 			"stop": one(func(j job) []string { return d("rm", "-f", "bench") }),
 		},

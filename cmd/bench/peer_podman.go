@@ -54,8 +54,11 @@ func (b *bench) podman(place string) *peer {
 			"run private":  one(func(j job) []string { return run("--rm", j.image, "true") }),
 			"show":         one(func(j job) []string { return run("--rm", "--network=none", j.image, "sh", "-c", showScript) }),
 			"start":        one(func(j job) []string { return run("-d", "--network=none", "--name=bench", j.image, "sleep", "1000") }),
-			"exec":         one(func(j job) []string { return c("exec", "bench", "true") }),
-			"stop":         one(func(j job) []string { return c("rm", "-f", "-t", "0", "bench") }),
+			"publish": one(func(j job) []string {
+				return run("-d", "--name=bench", "-p", "127.0.0.1:"+j.port+":8080", j.image, "sh", "-c", serveScript)
+			}),
+			"exec": one(func(j job) []string { return c("exec", "bench", "true") }),
+			"stop": one(func(j job) []string { return c("rm", "-f", "-t", "0", "bench") }),
 		},
 	}
 }

@@ -42,6 +42,7 @@ type row struct {
 	Most               float64
 	CPU                float64
 	Client, Daemon     int64   // peak memory
+	Stays              int64   `json:",omitempty"` // resident memory of what stays beside a container
 	Written, Wire      int64   // medians
 	ToPeer             float64 `json:",omitempty"` // median, to the fastest other peer's
 	ToFloor            float64 `json:",omitempty"`
@@ -130,7 +131,7 @@ func (r *report) row(c *cell, p *peer) *row {
 
 // add takes a sample. The first warms up: it counts only while it is alone.
 func (r *row) add(s bed.Sample, first bool) {
-	r.Client, r.Daemon = max(r.Client, s.Client), max(r.Daemon, s.Daemon)
+	r.Client, r.Daemon, r.Stays = max(r.Client, s.Client), max(r.Daemon, s.Daemon), max(r.Stays, s.Stays)
 	if first {
 		r.first = s
 	} else {

@@ -118,7 +118,6 @@ func (b *bench) checkUnpacked(image string) func(*peer, job) error {
 			return err
 		}
 		j.file = filepath.Join(b.bed.Memory, "check.tar")
-		defer os.Remove(j.file)
 		if err := b.perform(p, "files", j); err != nil {
 			return err
 		}

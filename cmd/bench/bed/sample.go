@@ -19,6 +19,7 @@ type Sample struct {
 	Daemon  int64         // the same of the daemons, added up
 	Written int64         // bytes that reached the disk, after a sync
 	Wire    int64         // bytes through the loopback interface
+	Stays   int64         // resident bytes of what stays outside of the container, where that is asked
 }
 
 // Command is a process to be measured.
@@ -73,6 +74,30 @@ func loopback() int64 { return field("/proc/self/net/dev", "lo:", 1) }
 // peak is the most memory that a process held since its peak was reset.
 func peak(pid int) int64 {
 	return field(fmt.Sprintf("/proc/%d/status", pid), "VmHWM:", 1) << 10
+}
+
+// Processes are those that run now, in this bed and below it.
+func Processes() map[int]bool {
+	now := map[int]bool{}
+	names, _ := filepath.Glob("/proc/[0-9]*")
+	for _, name := range names {
+		pid, _ := strconv.Atoi(filepath.Base(name))
+		now[pid] = true
+	}
+	return now
+}
+
+// Stays adds up the resident memory of the processes that have come since, those in
+// process namespaces of their own left out: these are the container.
+func Stays(before map[int]bool) (bytes int64) {
+	time.Sleep(300 * time.Millisecond) // what ends or shrinks after a start has time to
+	here, _ := os.Readlink("/proc/self/ns/pid")
+	for pid := range Processes() {
+		if ns, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)); ns == here && !before[pid] {
+			bytes += field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:", 1) << 10
+		}
+	}
+	return bytes
 }
 
 // daemonCPU adds up the time of daemons and of their children that ended.
