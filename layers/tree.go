@@ -223,8 +223,9 @@ func (s *Store) View(ctx context.Context, chain Chain) (*diff.View, error) {
 			return nil, err
 		}
 	}
+	c := &contents{s: s, of: map[digest.Digest]*spread{}}
 	v, err := diff.NewView(indexes, func(layer int, e diff.Entry) (io.ReadCloser, error) {
-		return s.openEntry(ctx, chain[layer], e)
+		return c.open(ctx, chain[layer], e)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("view chain %s: %w", chain.ID(), err)
@@ -232,23 +233,12 @@ func (s *Store) View(ctx context.Context, chain Chain) (*diff.View, error) {
 	return v, nil
 }
 
-// openEntry reads a file of a layer: from the tar at its offset, from the shared
-// tree, or by reading the layer up to it. The content is verified at its end.
-func (s *Store) openEntry(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
+// openApart reads a file of a layer where it can be read alone: from the tar at its
+// offset or from the shared tree. It is nil where the layer must be read up to it.
+func (s *Store) openApart(d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
 	if e.Size == 0 {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
-	r, err := s.openContent(ctx, d, e)
-	if err != nil {
-		return nil, fmt.Errorf("open %q of layer %s: %w", e.Path, d, err)
-	}
-	if e.Digest == "" {
-		return r, nil
-	}
-	return &verified{r: r, c: r, h: e.Digest.Algorithm().Hash(), want: e.Digest}, nil
-}
-
-func (s *Store) openContent(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
 	if f, err := s.openOwnTar(d); err == nil && e.Offset > 0 {
 		return &stacked{io.NewSectionReader(f, e.Offset, e.Size), []io.Closer{f}}, nil
 	} else if err == nil {
@@ -264,15 +254,7 @@ func (s *Store) openContent(ctx context.Context, d digest.Digest, e diff.Entry) 
 	if e.Offset == 0 {
 		return nil, fmt.Errorf("its content is in no form that can be read alone: %w", ErrNotFound)
 	}
-	r, err := s.OpenTar(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := io.CopyN(io.Discard, r, e.Offset); err != nil {
-		r.Close()
-		return nil, err
-	}
-	return &stacked{io.LimitReader(r, e.Size), []io.Closer{r}}, nil
+	return nil, nil
 }
 
 // openOwnTar opens the file of a layer that is kept as a tar.
