@@ -4,13 +4,11 @@ TAGS    = urfave_cli_no_docs
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO      ?= go
 BUILD   = $(GO) build -trimpath -buildvcs=false -tags $(TAGS)
-# Where the kernel enters hod, see cmd/hod/prefault: it has one for linux/amd64.
-ENTRY_linux_amd64 = -E github.com/hodbuild/hod/cmd/hod/prefault.entry
 
 .PHONY: cross build test test-full test-old test-vm lint demo fuzz release guard claims conformance crash tools bench bench-peers flame clean
 
 build:
-	$(BUILD) -ldflags "-s -w $(ENTRY_$(shell $(GO) env GOOS)_$(shell $(GO) env GOARCH)) -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
+	$(BUILD) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hod ./cmd/hod
 
 # What tests drive besides Go. Without apt or root they skip what needs it, by name.
 tools:
@@ -77,8 +75,7 @@ fuzz:
 # The same bytes from the same commit, on any machine.
 release:
 	rm -rf out && mkdir -p out
-	GOOS=linux GOARCH=amd64 $(BUILD) -ldflags "-s -w -buildid= $(ENTRY_linux_amd64) -X main.version=$(VERSION)" -o out/hod-linux-amd64 ./cmd/hod
-	GOOS=linux GOARCH=arm64 $(BUILD) -ldflags "-s -w -buildid= $(ENTRY_linux_arm64) -X main.version=$(VERSION)" -o out/hod-linux-arm64 ./cmd/hod
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o out/hod-linux-$$arch ./cmd/hod || exit 1; done
 	cd out && sha256sum hod-* > SHA256SUMS
 
 # hod beside its peers (root; an hour and more with all of them, BENCHFLAGS="-for 30m" bounds it): results and charts in OUT.

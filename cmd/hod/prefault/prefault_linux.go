@@ -18,14 +18,8 @@ const heapUsed = 2 << 20
 // written. What is read only lies between them.
 var code, written uintptr
 
-// entered is set by the entry of a program that was linked with it, before the Go
-// runtime starts; what is only read was asked for there.
-var entered bool
-
 func init() {
-	if !entered {
-		populate(code, written, populateRead)
-	}
+	populate(code, written, populateRead)
 	// The runtime gives out its heap from the bottom up, and has just begun. Where
 	// it begins is random; what it has not mapped yet is left out.
 	at := uintptr(unsafe.Pointer(new([512]byte)))

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strings"
 	"testing"
 	"unsafe"
 )
@@ -72,38 +69,6 @@ func TestHeap(t *testing.T) {
 	}
 	if len(failed) > starts/2 {
 		t.Errorf("%d of %d starts: %s", len(failed), starts, failed[0])
-	}
-}
-
-// TestEntry: a program that is linked as the Makefile says comes to the Go runtime by
-// way of the entry.
-func TestEntry(t *testing.T) {
-	if os.Getenv("HOD_TEST_ENTRY") != "" {
-		if !entered {
-			t.Error("the Go runtime was entered directly")
-		}
-		return
-	}
-	variable := "ENTRY_" + runtime.GOOS + "_" + runtime.GOARCH
-	flags, err := exec.Command("make", "-s", "--no-print-directory", "-C", "../../..", "--eval", "print:; @printf '%s' '$("+variable+")'", "print").CombinedOutput()
-	if err != nil {
-		t.Fatalf("make: %v: %s", err, flags)
-	}
-	entry := strings.TrimSpace(string(flags))
-	if entry == "" {
-		if runtime.GOARCH == "amd64" {
-			t.Errorf("the Makefile has no %s", variable)
-		}
-		return
-	}
-	program := filepath.Join(t.TempDir(), "prefault.test")
-	if out, err := exec.Command("go", "test", "-c", "-o", program, "-ldflags", entry, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v: %s", err, out)
-	}
-	cmd := exec.Command(program)
-	cmd.Env = append(os.Environ(), "HOD_TEST_ENTRY=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
 	}
 }
 
