@@ -93,14 +93,24 @@ func (o *ContainerOptions) check() error {
 	if shared && (o.IP != "" || o.MAC != "") {
 		return errors.New("conflicting options: --ip or --mac-address need a private network")
 	}
-	for _, s := range []string{o.StopSignal} {
-		if s == "" {
-			continue
+	if o.UTSNS == "host" && o.Hostname != "" {
+		return errors.New("conflicting options: --hostname and --uts host")
+	}
+	for _, s := range o.Attach {
+		if !slices.Contains([]string{"stdin", "stdout", "stderr"}, strings.ToLower(s)) {
+			return fmt.Errorf("--attach %q: it is stdin, stdout or stderr", s)
 		}
-		if _, err := ParseSignal(s); err != nil {
+	}
+	if o.StopSignal != "" {
+		if _, err := ParseSignal(o.StopSignal); err != nil {
 			return err
 		}
 	}
+	return o.distinctMounts()
+}
+
+// distinctMounts refuses two mounts at one place, and what the runtime or the network of the container cannot be.
+func (o *ContainerOptions) distinctMounts() error {
 	seen := map[string]bool{}
 	for _, m := range o.Mounts {
 		if seen[m.Target] {

@@ -61,6 +61,10 @@ func (j *Joinable) Exec(ctx context.Context, o ExecOptions, f Foreground) (int, 
 	}
 	o.alone = true
 	code, err := joinProcess(ctx, j.c, j.s, o, f)
+	var step *sandbox.StepError
+	if errors.As(err, &step) && strings.HasPrefix(step.Step, "enter working folder") {
+		return code, &ExitError{Code: 126, Err: err}
+	}
 	return code, startError(err)
 }
 

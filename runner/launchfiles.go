@@ -75,6 +75,9 @@ func (l *launch) writeHosts(own netip.Addr) error {
 	if l.o.Domainname != "" {
 		names = l.o.Hostname + "." + l.o.Domainname + " " + l.o.Hostname
 	}
+	if short, _, dotted := strings.Cut(l.o.Hostname, "."); dotted {
+		names += " " + short
+	}
 	if own.IsValid() && names != "" {
 		fmt.Fprintf(&b, "%s\t%s\n", own, names)
 	} else if names != "" {

@@ -67,6 +67,8 @@ func inspectOne(c *cli.Context, s *layers.Store, name string) (any, error) {
 	if err != nil {
 		if v, missing := inspectVolume(s, name); kind == "" && missing == nil {
 			return v, nil
+		} else if kind == "" && errors.Is(err, layers.ErrNotFound) {
+			return nil, withHint(fmt.Errorf("no such container or image: %s", name), "hod ps -a lists the containers, hod images the images")
 		}
 		return nil, err
 	}

@@ -138,14 +138,18 @@ func inspectHost(c *runner.Container) map[string]any {
 	for _, d := range o.Devices {
 		devices = append(devices, map[string]string{"PathOnHost": d.PathOnHost, "PathInContainer": d.PathInContainer, "CgroupPermissions": d.Permissions})
 	}
+	adjustment := 0
+	if o.OOMAdj != nil {
+		adjustment = *o.OOMAdj
+	}
 	return map[string]any{
 		"Binds": binds, "Tmpfs": tmpfs, "PortBindings": bindings, "PublishAllPorts": o.PublishAll, "NetworkMode": networkMode(c), "RestartPolicy": restart,
 		"LogConfig":  map[string]any{"Type": cmp.Or(o.LogDriver, "json-file"), "Config": log},
 		"AutoRemove": o.AutoRemove, "VolumesFrom": o.VolumesFrom, "CapAdd": o.CapAdd, "CapDrop": o.CapDrop, "SecurityOpt": o.SecurityOpt, "Privileged": o.Privileged,
 		"ReadonlyRootfs": o.ReadOnly, "Init": o.Init, "Dns": o.DNS, "DnsOptions": o.DNSOptions, "DnsSearch": o.DNSSearch, "ExtraHosts": o.ExtraHosts,
 		"GroupAdd": o.GroupAdd, "IpcMode": cmp.Or(o.IPCNS, "private"), "PidMode": o.PIDNS, "UTSMode": o.UTSNS, "UsernsMode": o.UserNS, "CgroupnsMode": cmp.Or(o.CgroupNS, "private"),
-		"ShmSize": max(o.ShmSize, 0), "Runtime": cmp.Or(o.Runtime, "hod"), "Memory": r.Memory, "MemorySwap": r.MemorySwap, "MemoryReservation": r.MemoryReservation,
-		"MemorySwappiness": r.MemorySwappiness, "OomKillDisable": r.OOMKillDisable, "OomScoreAdj": o.OOMAdj, "NanoCpus": r.NanoCPUs, "CpuShares": r.CPUShares,
+		"ShmSize": cmp.Or(o.ShmSize, 64<<20), "Runtime": cmp.Or(o.Runtime, "hod"), "Memory": r.Memory, "MemorySwap": r.MemorySwap, "MemoryReservation": r.MemoryReservation,
+		"MemorySwappiness": r.MemorySwappiness, "OomKillDisable": r.OOMKillDisable, "OomScoreAdj": adjustment, "NanoCpus": r.NanoCPUs, "CpuShares": r.CPUShares,
 		"CpuPeriod": r.CPUPeriod, "CpuQuota": r.CPUQuota, "CpusetCpus": r.CpusetCPUs, "CpusetMems": r.CpusetMems, "PidsLimit": r.PidsLimit, "BlkioWeight": r.BlkioWeight,
 		"CgroupParent": o.CgroupParent, "Devices": devices, "DeviceCgroupRules": o.DeviceRules, "Ulimits": o.Ulimits, "Sysctls": o.Sysctls, "Annotations": o.Annotations,
 	}

@@ -30,12 +30,12 @@ func logs(c *cli.Context) error {
 		return err
 	}
 	o := runner.LogOptions{Follow: c.Bool("follow"), Timestamps: c.Bool("timestamps"), Tail: -1, Stdout: c.App.Writer, Stderr: c.App.ErrWriter}
-	if s := c.String("tail"); s != "all" && s != "-1" {
+	if s := c.String("tail"); s != "all" {
 		n, err := strconv.Atoi(s)
-		if err != nil || n < 0 {
+		if err != nil {
 			return fmt.Errorf("--tail %q: it must be a number or all", s)
 		}
-		o.Tail = n
+		o.Tail = max(n, -1) // less than none is all
 	}
 	var err error
 	if o.Since, err = moment(c.String("since")); err != nil {

@@ -88,7 +88,7 @@ func ps(c *cli.Context) error {
 }
 
 func psRow(e runner.Entry, whole bool) row {
-	id, command := e.ShortID(), strings.Join(append([]string{e.Path}, e.Args...), " ")
+	id, command := e.ShortID(), commandText(e.Path, e.Args)
 	if whole {
 		id = e.ID
 	} else if r := []rune(command); len(r) > 20 {
@@ -101,6 +101,17 @@ func psRow(e runner.Entry, whole bool) row {
 		"Ports": portsText(e), "Names": e.Name, "Labels": labelsText(e.Labels()), "Mounts": mountsText(e.Options.Mounts, whole), "Networks": networkMode(e.Container),
 	}
 	return r.addLabels(e.Labels())
+}
+
+// commandText quotes the arguments that have spaces.
+func commandText(program string, args []string) string {
+	for _, a := range args {
+		if strings.Contains(a, " ") {
+			a = "'" + a + "'"
+		}
+		program += " " + a
+	}
+	return program
 }
 
 // mountsText names the sources of what is mounted; memory has none.

@@ -28,7 +28,12 @@ func containerFilters(list []string) (filterSet, error) {
 				return nil, fmt.Errorf("filter %q: the status is created, running, paused, restarting, removing, exited or dead", s)
 			}
 			f[k] = append(f[k], v)
-		case "name", "id", "label", "ancestor", "exited", "volume", "health", "publish", "expose", "network", "before", "since":
+		case "exited":
+			if _, err := strconv.Atoi(v); err != nil {
+				return nil, fmt.Errorf("filter %q: it must be an exit code", s)
+			}
+			f[k] = append(f[k], v)
+		case "name", "id", "label", "ancestor", "volume", "health", "publish", "expose", "network", "before", "since":
 			f[k] = append(f[k], v)
 		default:
 			return nil, fmt.Errorf("filter %q: unknown key; it is name, id, status, label, ancestor, exited, volume, health, publish, expose, network, before or since", s)

@@ -84,7 +84,11 @@ func portsText(e runner.Entry) string {
 		return ""
 	}
 	var out []string
-	for _, l := range join(portLines(e.State.Network.Ports, e.Config.ExposedPorts)) {
+	exposed := map[string]struct{}{}
+	for _, name := range exposedPorts(e.Container) {
+		exposed[name] = struct{}{}
+	}
+	for _, l := range join(portLines(e.State.Network.Ports, exposed)) {
 		out = append(out, l.String())
 	}
 	return strings.Join(out, ", ")

@@ -119,6 +119,9 @@ func runVerb(c *cli.Context) error {
 	if detach && len(c.StringSlice("attach")) > 0 {
 		return withCode(125, errors.New("conflicting options: --attach and --detach"))
 	}
+	if _, err := runner.ParseDetachKeys(c.String("detach-keys")); err != nil {
+		return withCode(125, err)
+	}
 	if c.Bool("tty") && c.Bool("interactive") && !detach && !hasTermios(os.Stdin) {
 		return withCode(1, errors.New("the input device is not a TTY: leave out -t")) // as Docker's client has it
 	}

@@ -163,7 +163,11 @@ func mountOptions(c *cli.Context, o *runner.ContainerOptions) error {
 		flag  string
 		parse func(string) (runner.MountSpec, error)
 	}{{"volume", runner.ParseVolume}, {"mount", runner.ParseMount}, {"tmpfs", runner.ParseTmpfs}} {
-		for _, s := range c.StringSlice(kind.flag) {
+		all := c.StringSlice(kind.flag)
+		for i, s := range all {
+			if slices.Contains(all[:i], s) {
+				continue // said twice is once, as docker has it
+			}
 			m, err := kind.parse(s)
 			if err != nil {
 				return err
@@ -327,6 +331,9 @@ func lifeOptions(c *cli.Context, o *runner.ContainerOptions) (err error) {
 
 func healthOptions(c *cli.Context, o *runner.ContainerOptions) error {
 	if c.Bool("no-healthcheck") {
+		if i := slices.IndexFunc(c.FlagNames(), func(n string) bool { return strings.HasPrefix(n, "health-") }); i >= 0 {
+			return fmt.Errorf("conflicting options: --no-healthcheck and --%s", c.FlagNames()[i])
+		}
 		o.Health = &runner.Healthcheck{Test: []string{"NONE"}}
 		return nil
 	}
@@ -388,9 +395,6 @@ func logOptions(c *cli.Context, o *runner.ContainerOptions) error {
 		default:
 			return fmt.Errorf("--log-opt %s: unknown option; it is max-size or max-file", s)
 		}
-	}
-	if o.LogMaxFile > 1 && o.LogMaxSize == 0 {
-		return errors.New("--log-opt max-file needs max-size")
 	}
 	return nil
 }

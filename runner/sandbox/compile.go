@@ -22,6 +22,7 @@ type rlimit struct {
 	name       string
 	which      int
 	soft, hard uint64
+	late       bool // the sandbox itself opens more: see lateLimits
 }
 
 // Root is the tree that becomes the container's root: Detached when it is
@@ -230,7 +231,7 @@ func (c *compiler) rlimits() error {
 		if l.Soft > l.Hard {
 			return fmt.Errorf("compile sandbox: %s: soft limit %d is above the hard limit %d", l.Type, l.Soft, l.Hard)
 		}
-		c.limits = append(c.limits, rlimit{l.Type, which, l.Soft, l.Hard})
+		c.limits = append(c.limits, rlimit{l.Type, which, l.Soft, l.Hard, which == unix.RLIMIT_NOFILE})
 	}
 	c.oom = c.spec.Process.OOMScoreAdj
 	var err error

@@ -220,6 +220,7 @@ func (c *compiler) privilege() error {
 		c.call("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
 	c.landlock()
+	c.lateLimits()
 	if !p.NoNewPrivileges {
 		c.seccomp()
 	}
@@ -242,6 +243,18 @@ func (c *compiler) privilege() error {
 		c.seccomp()
 	}
 	return nil
+}
+
+// lateLimits lowers what the sandbox itself needs, where nothing is opened any
+// more; to raise it takes the parent (prepare).
+func (c *compiler) lateLimits() {
+	for _, l := range c.limits {
+		if l.late {
+			limit := binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil, l.soft), l.hard)
+			show := fmt.Sprintf("{soft=%d hard=%d}", l.soft, l.hard)
+			c.call("set limit "+l.name, unix.SYS_PRLIMIT64, 0, l.which, c.bytes(limit, show), 0)
+		}
+	}
 }
 
 // inherited are the signals that Go lets be as hod was started with them: ignored by

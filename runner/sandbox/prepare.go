@@ -17,6 +17,10 @@ func (p *Process) prepare() error {
 	p.program.doneW.Close()
 	for _, l := range p.program.limits {
 		limit := unix.Rlimit{Cur: l.soft, Max: l.hard}
+		if l.late {
+			limit.Max = max(l.hard, ownLimit(l.which))
+			limit.Cur = limit.Max
+		}
 		if err := unix.Prlimit(p.pid, l.which, &limit, nil); err != nil {
 			return fmt.Errorf("set limit %s to %d:%d, where hod itself may have less: %w", l.name, l.soft, l.hard, err)
 		}
@@ -36,6 +40,13 @@ func (p *Process) prepare() error {
 		return err
 	}
 	return p.program.mapTrees(p.pid)
+}
+
+// ownLimit is the parent's hard limit, which the child may lower itself.
+func ownLimit(which int) uint64 {
+	var own unix.Rlimit
+	_ = unix.Getrlimit(which, &own)
+	return own.Max
 }
 
 // mapTrees gives the trees that the parent opened the owners that the child's
