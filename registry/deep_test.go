@@ -44,17 +44,22 @@ func nestIndexes(t *testing.T, h http.Handler, depth, often int) digest.Digest {
 	return leaf
 }
 
+// countedServer is a registry of our own that counts what it is asked.
+func countedServer(t *testing.T) (asked *atomic.Int64, inner http.Handler, srv *httptest.Server) {
+	asked, inner = &atomic.Int64{}, server.New(openStore(t), server.Options{})
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return asked, inner, srv
+}
+
 // TestIndexesOfIndexes carries indexes in which there are more ways to an image than
 // anybody could walk: each manifest is looked at once.
 func TestIndexesOfIndexes(t *testing.T) {
 	const depth, often = 7, 60
-	var asked atomic.Int64
-	inner := server.New(openStore(t), server.Options{})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
-		inner.ServeHTTP(w, r)
-	}))
-	defer srv.Close()
+	asked, inner, srv := countedServer(t)
 	leaf := nestIndexes(t, inner, depth, often)
 	ctx, store, host := t.Context(), openStore(t), strings.TrimPrefix(srv.URL, "http://")
 	top, local := host+"/deep:"+strings.Repeat("i", depth), "localhost:1/deep:1"
@@ -122,13 +127,7 @@ func TestIndexesOfIndexes(t *testing.T) {
 
 // TestIndexesAreBounded pulls and copies what is no image that anybody made.
 func TestIndexesAreBounded(t *testing.T) {
-	var asked atomic.Int64
-	inner := server.New(openStore(t), server.Options{})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
-		inner.ServeHTTP(w, r)
-	}))
-	defer srv.Close()
+	asked, inner, srv := countedServer(t)
 	nestIndexes(t, inner, maxDeep+1, 200)
 	host, ctx := strings.TrimPrefix(srv.URL, "http://"), context.Background()
 	if _, err := patient().PullPlatforms(ctx, openStore(t), host+"/deep:i", nil); err != nil || asked.Load() > 10 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 
@@ -64,7 +63,7 @@ func (c *Client) PushAs(ctx context.Context, store *layers.Store, local, remote 
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", n.Familiar(), err)
 	}
-	p := &pushing{session: s, store: store, name: n, absent: asked.Digest, recheck: o.Recheck, seen: seen, away: away, grown: map[digest.Digest]bool{}, slots: make(chan struct{}, c.o.Jobs)}
+	p := &pushing{session: s, store: store, name: n, absent: asked.Digest, recheck: o.Recheck, seen: seen, away: away, grown: map[digest.Digest]bool{}, sent: map[digest.Digest]bool{}, slots: make(chan struct{}, c.o.Jobs)}
 	desc, err := p.push(ctx, local, o)
 	if err == nil && len(away) > 0 {
 		err = p.remember(ctx, local, o)
@@ -261,9 +260,6 @@ func (p *pushing) tree(ctx context.Context, d ocispec.Descriptor, raw []byte, m 
 		if err := p.tree(ctx, c, childRaw, child, string(c.Digest)); err != nil {
 			return err
 		}
-		if p.sent == nil {
-			p.sent = map[digest.Digest]bool{}
-		}
 		p.sent[c.Digest] = true
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -336,69 +332,3 @@ func (p *pushing) upload(ctx context.Context, id string, u *transfer.Upload) err
 	}
 	return errors.Join(err, j.Close())
 }
-
-// journal keeps the location of an upload.
-type journal struct{ p *layers.Partial }
-
-func (j journal) Location() string {
-	raw, err := j.p.State()
-	if err != nil {
-		return ""
-	}
-	return string(raw)
-}
-
-func (j journal) SetLocation(s string) error { return j.p.SetState([]byte(s)) }
-
-// stored is the content of a blob of the store. Read from its start it is
-// verified, so that a damaged blob is found here and not by the registry.
-type stored struct {
-	store *layers.Store
-	desc  ocispec.Descriptor
-}
-
-func (c stored) Open(_ context.Context, off int64) (io.ReadCloser, error) {
-	b, err := c.store.OpenBlob(c.desc.Digest)
-	if err != nil || off == 0 {
-		if err != nil {
-			return nil, err
-		}
-		return b.Verified(), nil
-	}
-	if _, err := b.Seek(off, io.SeekStart); err != nil {
-		b.Close()
-		return nil, err
-	}
-	return b, nil
-}
-
-// File opens the blob to be sent by the kernel; Check verifies it meanwhile.
-func (c stored) File() (*os.File, error) {
-	b, err := c.store.OpenBlob(c.desc.Digest)
-	if err != nil {
-		return nil, err
-	}
-	return b.File(), nil
-}
-
-// Check reads the blob and verifies it.
-func (c stored) Check(ctx context.Context) error {
-	b, err := c.store.OpenBlob(c.desc.Digest)
-	if err != nil {
-		return err
-	}
-	r := b.Verified()
-	defer r.Close()
-	buf := make([]byte, 256<<10)
-	for err == nil {
-		if _, err = r.Read(buf); ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	if err == io.EOF {
-		return nil
-	}
-	return err
-}
-
-func (c stored) Whole(context.Context) (ocispec.Descriptor, error) { return c.desc, nil }

@@ -261,7 +261,7 @@ func (c *Client) endpoint(h hostConfig, server string) (*endpoint, error) {
 		inner.DialContext = d.DialContext
 	}
 	plain := func(host string) bool { return c.plain(host) || e.scheme == "http" && host == e.host }
-	others := &wires{base: c.base, dirs: c.o.HostDirs, known: map[string]*http.Transport{}}
+	others := &wires{base: c.base, dirs: c.o.HostDirs, known: map[other]*http.Transport{}}
 	if h.tls != nil {
 		others.ca = h.tls.RootCAs
 	}

@@ -3,7 +3,6 @@ package registry
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -28,7 +27,13 @@ type wires struct {
 
 	mu     sync.Mutex // guards what follows
 	tokens string     // the host that gives tokens
-	known  map[string]*http.Transport
+	known  map[other]*http.Transport
+}
+
+// other is a host that is not the registry, and whether it gives the registry's tokens.
+type other struct {
+	host   string
+	tokens bool
 }
 
 // heed notes where an answer of the registry sends for tokens.
@@ -47,7 +52,7 @@ func (w *wires) heed(resp *http.Response) {
 func (w *wires) to(host string) (http.RoundTripper, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := fmt.Sprint(host, host == w.tokens)
+	key := other{host, host == w.tokens}
 	if t := w.known[key]; t != nil {
 		return t, nil
 	}

@@ -62,7 +62,7 @@ func (j *Joinable) Exec(ctx context.Context, o ExecOptions, f Foreground) (int, 
 	o.alone = true
 	code, err := joinProcess(ctx, j.c, j.s, o, f)
 	var step *sandbox.StepError
-	if errors.As(err, &step) && strings.HasPrefix(step.Step, "enter working folder") {
+	if errors.As(err, &step) && step.NoFolder() {
 		return code, &ExitError{Code: 126, Err: err}
 	}
 	return code, startError(err)

@@ -85,12 +85,6 @@ type launch struct {
 	claims []claim
 }
 
-// pipes are the process's ends (child) and ours.
-type pipes struct {
-	child  [3]*os.File
-	parent [3]*os.File
-}
-
 // undo takes away whatever was made. Each part may be missing.
 func (l *launch) undo() error {
 	var errs []error
@@ -123,16 +117,6 @@ func (l *launch) closeTrees() {
 		t.FD.Close()
 	}
 	l.trees = nil
-}
-
-func (p *pipes) close() {
-	for i := range 3 {
-		for _, f := range []*os.File{p.child[i], p.parent[i]} {
-			if f != nil {
-				f.Close()
-			}
-		}
-	}
 }
 
 func (l *launch) start(ctx context.Context) (*running, error) {
@@ -273,25 +257,6 @@ func (l *launch) readFile(ctx context.Context) func(string) ([]byte, error) {
 func whiteout(root *rootfs.Root, path string) bool {
 	st, err := root.Lstat(path)
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
-}
-
-// makePipes makes the streams of a container without a terminal. Their owner is
-// the container's user, who may open /dev/stdout again.
-func (l *launch) makePipes(context.Context) error {
-	if l.o.Terminal {
-		return nil
-	}
-	if err := l.pipes.make(l.o.Interactive); err != nil {
-		return err
-	}
-	for _, f := range l.pipes.child {
-		if f != nil && userns.Here() != userns.Single {
-			if err := f.Chown(l.ids.outside(l.user.UID), l.ids.outside(l.user.GID)); err != nil {
-				return fmt.Errorf("make pipes: %w", err)
-			}
-		}
-	}
-	return nil
 }
 
 // makeGroup makes the control groups. Where a user may make none, or none with

@@ -27,11 +27,17 @@ func (l *launch) showGroups() error {
 		return nil
 	}
 	trees, err := groupTrees(l.group.Paths(), !l.o.Privileged)
-	if err != nil && userns.Here() == userns.Root {
+	if err == nil {
+		l.trees = append(trees, l.trees...)
+		return nil
+	}
+	for _, t := range trees {
+		t.FD.Close()
+	}
+	if userns.Here() == userns.Root {
 		return fmt.Errorf("show the control groups: %w", err)
 	}
-	l.trees = append(trees, l.trees...)
-	return nil
+	return nil // an ordinary user may not be allowed to, and has the limits all the same
 }
 
 // coversGroups says that a mount of the user's lies there, or that there is no

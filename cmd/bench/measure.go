@@ -146,9 +146,12 @@ func (b *bench) sample(c *cell, p *peer, j *job, round int) (bed.Sample, error) 
 	if p.daemons != nil {
 		daemons = p.daemons()
 	}
+	if !c.stays {
+		return b.bed.Measure(commands, c.atOnce > 0, daemons)
+	}
 	before := bed.Processes()
 	s, err := b.bed.Measure(commands, c.atOnce > 0, daemons)
-	if c.stays && err == nil {
+	if err == nil {
 		s.Stays = bed.Stays(before)
 	}
 	return s, err

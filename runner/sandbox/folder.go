@@ -16,7 +16,7 @@ func (c *compiler) workingFolder() error {
 	if err != nil {
 		return err
 	}
-	what := "enter working folder " + cwd
+	what := enterFolder + cwd
 	if c.joining {
 		fd := c.result(c.open(what, cwd, unix.O_PATH|unix.O_DIRECTORY, false))
 		c.call(what, unix.SYS_FCHDIR, fd)
@@ -31,7 +31,7 @@ func (c *compiler) workingFolder() error {
 func (c *compiler) earlyFolder() error {
 	cwd, err := c.cwd()
 	if err == nil && cwd != "/" && c.spec.Root != nil && c.spec.Root.Readonly {
-		c.folder("enter working folder "+cwd, cwd)
+		c.folder(enterFolder+cwd, cwd)
 	}
 	return err
 }

@@ -52,6 +52,7 @@ func (c *compiler) reap(child slot, all []byte) {
 		c.entries = append(c.entries, entry{kind: kindJumpEq, what: what, args: [6]any{a, b}, out: -1, onError: -1, jump: -1})
 		return c.here() - 1
 	}
+	// Twice: to hide takes a descriptor, which a small limit may leave none for.
 	c.call("close descriptors of pid 1", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), 0)
 	c.hideParent()
 	c.call("close descriptors of pid 1", unix.SYS_CLOSE_RANGE, 3, int(^uint32(0)), 0)

@@ -11,6 +11,9 @@ import (
 	"github.com/hodbuild/hod/layers/userns"
 )
 
+// enterFolder begins the name of the steps into the working folder.
+const enterFolder = "enter working folder "
+
 // CloneError is the kernel's refusal to make a process with the namespaces of a
 // sandbox.
 type CloneError struct{ Errno unix.Errno }
@@ -73,6 +76,9 @@ func (e *StepError) Hint() string {
 
 // Unwrap gives the error number.
 func (e *StepError) Unwrap() error { return e.Errno }
+
+// NoFolder tells that it was the working folder that could not be entered.
+func (e *StepError) NoFolder() bool { return strings.HasPrefix(e.Step, enterFolder) }
 
 // Is matches ErrNotFound and ErrNotExecutable, which have exit codes of their
 // own (127 and 126).
