@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/hodbuild/hod/builder/ops"
 	"github.com/hodbuild/hod/layers"
+	"github.com/hodbuild/hod/layers/lockfile"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -28,9 +31,9 @@ type layoutFile struct {
 	size int64
 }
 
-// layout lists the files of an OCI layout of the result, in order. With docker a manifest.json is added, by which docker
-// load and older tools find image and names.
-func (b *build) layout(top ocispec.Descriptor, raw []byte, names []string, docker bool) ([]layoutFile, error) {
+// layout lists the files of an OCI layout of the result, in order. Type docker has a manifest.json more, by which docker load
+// and older tools find image and names.
+func (b *build) layout(top ocispec.Descriptor, raw []byte, names []string, out Output) ([]layoutFile, error) {
 	files := map[digest.Digest]layoutFile{}
 	var saved []dockerSaved
 	var visit func(d ocispec.Descriptor, raw []byte) error
@@ -70,12 +73,20 @@ func (b *build) layout(top ocispec.Descriptor, raw []byte, names []string, docke
 		f.name = blobName(d)
 		list = append(list, f)
 	}
-	index, err := json.Marshal(ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex, Manifests: named(top, names)})
+	manifests := named(top, names)
+	if out.Folder {
+		others, err := beside(out.Dest, manifests)
+		if err != nil {
+			return nil, err
+		}
+		manifests = append(others, manifests...)
+	}
+	index, err := json.Marshal(ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex, Manifests: manifests})
 	if err != nil {
 		return nil, err
 	}
 	list = append(list, layoutFile{name: "oci-layout", data: []byte(`{"imageLayoutVersion":"1.0.0"}`)}, layoutFile{name: "index.json", data: index})
-	if docker {
+	if out.Type == "docker" {
 		text, err := json.Marshal(saved)
 		if err != nil {
 			return nil, err
@@ -104,11 +115,35 @@ func named(top ocispec.Descriptor, names []string) []ocispec.Descriptor {
 	for _, full := range names {
 		d := top
 		tag := full[strings.LastIndexByte(full, ':')+1:]
-		d.Annotations = map[string]string{"io.containerd.image.name": full, ocispec.AnnotationRefName: tag}
+		d.Annotations = map[string]string{imageName: full, ocispec.AnnotationRefName: tag}
 		maps.Copy(d.Annotations, top.Annotations)
 		list = append(list, d)
 	}
 	return list
+}
+
+// imageName is the annotation of a layout's index that has an image's name in full.
+const imageName = "io.containerd.image.name"
+
+// beside lists what a folder's layout holds already, without what is to take its place: the same name, or the same image
+// without one.
+func beside(dir string, ours []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var index ocispec.Index
+	if err == nil {
+		err = json.Unmarshal(raw, &index)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the layout that is in %q: %w", dir, err)
+	}
+	return slices.DeleteFunc(index.Manifests, func(old ocispec.Descriptor) bool {
+		return slices.ContainsFunc(ours, func(d ocispec.Descriptor) bool {
+			return d.Annotations[imageName] == old.Annotations[imageName] && (d.Annotations[imageName] != "" || d.Digest == old.Digest)
+		})
+	}), nil
 }
 
 // writeLayout writes the layout as a folder or as one tar, whose bytes depend on the image alone.
@@ -122,7 +157,7 @@ func (b *build) writeLayout(ctx context.Context, files []layoutFile, out Output)
 			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 				return err
 			}
-			if err := replaceFile(name, func(w io.Writer) error { return b.content(f, w) }); err != nil {
+			if err := lockfile.Replace(name, func(w io.Writer) error { return b.content(f, w) }); err != nil {
 				return err
 			}
 		}
@@ -160,7 +195,7 @@ func (b *build) writeLayout(ctx context.Context, files []layoutFile, out Output)
 	if out.Dest == "-" {
 		return write(out.Stdout)
 	}
-	return replaceFile(out.Dest, write)
+	return lockfile.Replace(out.Dest, write)
 }
 
 // content writes a file's bytes, verified.

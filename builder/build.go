@@ -85,10 +85,17 @@ func (o Options) check() error {
 			return fmt.Errorf("tag %q: a tag cannot have a digest", tag)
 		}
 	}
+	streams := 0
 	for _, out := range o.Outputs {
 		if err := out.check(o); err != nil {
 			return err
 		}
+		if out.Dest == "-" {
+			streams++
+		}
+	}
+	if streams > 1 {
+		return errors.New("two outputs cannot both go to standard output")
 	}
 	return nil
 }
@@ -101,6 +108,7 @@ type build struct {
 	cache   *cache.Cache
 	futures map[*plan.Step]*future // made before the steps run
 	slots   chan struct{}
+	stop    context.CancelCauseFunc // of the steps
 	started time.Time
 
 	networks networks
@@ -149,7 +157,7 @@ func (b *build) makePlan(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	return plan.Make(ctx, recipe, plan.Options{Target: o.Target, BuildArgs: o.Args, Platforms: o.Platforms, Labels: o.Labels,
-		Contexts: o.Contexts, Ignored: b.in.ignored, NoCache: o.noCache, Linter: lint, Scan: o.Attest.Scanner != "", AllStages: o.CheckAll, ContextTime: b.in.time, ContextHasTime: b.in.timed,
+		Contexts: o.Contexts, Ignored: b.in.ignored, NoCache: o.noCache, Linter: lint, Scan: o.Attest.Scanner != "", AllStages: o.CheckAll, TimeOf: b.timeOf, Many: o.Index,
 		Resolve: func(ctx context.Context, name string, p ocispec.Platform) (*plan.BaseImage, error) {
 			return o.Images.Resolve(ctx, name, p, o.Pull)
 		}})

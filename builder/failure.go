@@ -44,7 +44,7 @@ func (b *build) keepFailed(s *plan.Step, op plan.Run, err error) {
 func shellOf(op plan.Run) []string {
 	if len(op.Args) > 0 {
 		switch path.Base(op.Args[0]) {
-		case "bash", "ash", "dash", "zsh", "ksh", "fish":
+		case "sh", "bash", "ash", "dash", "zsh", "ksh", "fish":
 			return op.Args[:1]
 		}
 	}

@@ -8,8 +8,10 @@ import (
 	"strings"
 
 	"github.com/hodbuild/hod/builder/cache"
+	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/ops"
 	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/builder/source"
 	"github.com/hodbuild/hod/layers"
 	"github.com/opencontainers/go-digest"
 )
@@ -46,6 +48,25 @@ func outside(s *plan.Step) bool {
 		return true
 	}
 	return false
+}
+
+// pinned says what a step brings from outside where the recipe itself says it, by a file's checksum or a commit's full name: a
+// step that copies it is found without a look at it.
+func pinned(s *plan.Step) cache.Input {
+	switch op := s.Op.(type) {
+	case plan.Fetch:
+		return cache.Input{Name: plan.RedactURL(op.URL), Digest: op.Checksum}
+	case plan.Git:
+		g, err := source.ParseGit(op.URL)
+		if err != nil || !g.IsCommit() || !strings.HasPrefix(g.Ref, op.Checksum) || !strings.HasPrefix(g.Ref, g.Checksum) {
+			break
+		}
+		raw, err := json.Marshal([]any{g, op.KeepGitDir})
+		if err == nil {
+			return cache.Input{Name: plan.RedactURL(op.URL), Digest: cache.Operation("commit", string(raw))}
+		}
+	}
+	return cache.Input{}
 }
 
 // uncacheable says whether a step depends on what no key speaks of: the times of a local context's files.
@@ -122,7 +143,10 @@ func (b *build) surroundings() []cache.Input {
 // keys gives a step's fast key, from the fast keys of its inputs and the files that it reads from outside.
 func (b *build) keys(ctx context.Context, s *plan.Step) (*keys, error) {
 	f := b.futures[s]
-	f.keyOnce.Do(func() { f.key, f.keyErr = b.fastKeys(ctx, s) })
+	f.keyOnce.Do(func() {
+		f.key, f.keyErr = b.fastKeys(ctx, s)
+		f.keyErr = dockerfile.At(f.keyErr, s.Ranges)
+	})
 	return f.key, f.keyErr
 }
 
@@ -146,6 +170,10 @@ func (b *build) fastKeys(ctx context.Context, s *plan.Step) (*keys, error) {
 			continue
 		}
 		if src.Input >= 0 {
+			if pin := pinned(s.Inputs[src.Input]); pin.Digest != "" {
+				k.inputs = append(k.inputs, pin)
+				continue
+			}
 			if _, err := b.need(ctx, s.Inputs[src.Input]); err != nil {
 				return nil, err
 			}
@@ -159,7 +187,7 @@ func (b *build) fastKeys(ctx context.Context, s *plan.Step) (*keys, error) {
 	if len(read.Sources) == len(copied.Sources) {
 		k.files = k.inputs[before:]
 	}
-	if err := b.addMounts(ctx, k, s, b.addFast); err != nil {
+	if err := b.addMounts(ctx, k, s, b.addFastMount); err != nil {
 		return nil, err
 	}
 	k.key = cache.Key(op, k.inputs)
@@ -167,7 +195,7 @@ func (b *build) fastKeys(ctx context.Context, s *plan.Step) (*keys, error) {
 }
 
 // addMounts adds what the mounts of a RUN show: the files of a tree from outside, and other steps as add knows them.
-func (b *build) addMounts(ctx context.Context, k *keys, s *plan.Step, add func(context.Context, *keys, string, *plan.Step) error) error {
+func (b *build) addMounts(ctx context.Context, k *keys, s *plan.Step, add func(context.Context, *keys, plan.Mount, *plan.Step) error) error {
 	run, _ := s.Op.(plan.Run)
 	for _, m := range run.Mounts {
 		if m.Input < 0 {
@@ -175,7 +203,7 @@ func (b *build) addMounts(ctx context.Context, k *keys, s *plan.Step, add func(c
 		}
 		in := s.Inputs[m.Input]
 		if !outside(in) {
-			if err := add(ctx, k, "mount "+m.Target, in); err != nil {
+			if err := add(ctx, k, m, in); err != nil {
 				return err
 			}
 			continue
@@ -184,25 +212,45 @@ func (b *build) addMounts(ctx context.Context, k *keys, s *plan.Step, add func(c
 		if err != nil {
 			return err
 		}
-		c := ops.Copy{Sources: []ops.Source{{Files: st.files, Path: m.Source, Literal: true, Local: st.local}}}
-		list, err := c.Inputs(ctx)
-		if err != nil {
-			return fmt.Errorf("mount %q: %w", m.Target, err)
-		}
-		for _, in := range list {
-			k.inputs = append(k.inputs, cache.Input{Name: in.Name, Digest: in.Digest})
+		if err := addShown(ctx, k, m, st.files, st.local); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// addContent adds the layers of a step that is built on.
-func (b *build) addContent(ctx context.Context, k *keys, name string, s *plan.Step) error {
-	st, err := b.need(ctx, s)
-	if err == nil {
-		k.inputs = append(k.inputs, cache.Input{Name: name, Digest: st.chain.ID()})
+// addShown adds the files that a mount shows of a tree.
+func addShown(ctx context.Context, k *keys, m plan.Mount, files source.Files, local bool) error {
+	c := ops.Copy{Sources: []ops.Source{{Files: files, Path: m.Source, Literal: true, Local: local}}}
+	list, err := c.Inputs(ctx)
+	if err != nil {
+		return fmt.Errorf("mount %q: %w", m.Target, err)
 	}
-	return err
+	k.inputs = append(k.inputs, cache.Text("mount "+m.Target, fmt.Sprintf("%d entries", len(list)))) // where this one's end
+	for _, in := range list {
+		k.inputs = append(k.inputs, cache.Input{Name: in.Name, Digest: in.Digest})
+	}
+	return nil
+}
+
+func (b *build) addFastMount(ctx context.Context, k *keys, m plan.Mount, in *plan.Step) error {
+	return b.addFast(ctx, k, "mount "+m.Target, in)
+}
+
+// addContentMount adds what a mount shows of another step: what lies in its folder, or where it shows everything, the layers.
+func (b *build) addContentMount(ctx context.Context, k *keys, m plan.Mount, in *plan.Step) error {
+	if m.Type != "bind" || m.Source == "/" {
+		st, err := b.need(ctx, in)
+		if err == nil {
+			k.inputs = append(k.inputs, cache.Input{Name: "mount " + m.Target, Digest: st.chain.ID()})
+		}
+		return err
+	}
+	files, err := b.files(ctx, in)
+	if err != nil {
+		return err
+	}
+	return addShown(ctx, k, m, files, false)
 }
 
 // ground is what a step is called in the explanation of one that builds on it.
@@ -254,7 +302,7 @@ func (b *build) contentKeys(ctx context.Context, s *plan.Step, fast *keys) (*key
 			return nil, err
 		}
 	}
-	if err := b.addMounts(ctx, k, s, b.addContent); err != nil {
+	if err := b.addMounts(ctx, k, s, b.addContentMount); err != nil {
 		return nil, err
 	}
 	k.key = cache.Key(fast.op, k.inputs)

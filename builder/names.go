@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"strings"
 
 	"github.com/hodbuild/hod/builder/cache"
 	"github.com/hodbuild/hod/builder/dockerfile"
@@ -38,8 +39,14 @@ func IsSource(s *Step) bool {
 	return false
 }
 
-// ParsePlatform reads os/architecture[/variant], an operating system or a processor alone, and their common aliases.
-func ParsePlatform(s string) (ocispec.Platform, error) { return plan.ParsePlatform(s) }
+// ParsePlatform reads os/architecture[/variant], an operating system or a processor alone, and their common aliases; local
+// is this machine's platform.
+func ParsePlatform(s string) (ocispec.Platform, error) {
+	if strings.EqualFold(s, "local") {
+		return plan.HostPlatform(), nil
+	}
+	return plan.ParsePlatform(s)
+}
 
 // FormatPlatform writes a platform as [ParsePlatform] reads it.
 func FormatPlatform(p ocispec.Platform) string { return plan.FormatPlatform(p) }

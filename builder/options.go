@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/plan"
@@ -37,6 +38,7 @@ type Options struct {
 	Labels   map[string]string
 	// Platforms, one image each; empty is this machine's.
 	Platforms  []ocispec.Platform
+	Index      bool     // make an index, and folders by platform, for one platform too
 	Outputs    []Output // empty: the store
 	Pull       bool
 	NoCache    bool     // look no record up
@@ -70,8 +72,10 @@ type Options struct {
 	Events func(Event)
 }
 
-// noCache says whether a stage's steps have to be performed.
-func (o Options) noCache(stage string) bool { return o.NoCache || slices.Contains(o.NoCacheFor, stage) }
+// noCache says whether a stage's steps have to be performed. Names of stages have no case.
+func (o Options) noCache(stage string) bool {
+	return o.NoCache || slices.ContainsFunc(o.NoCacheFor, func(name string) bool { return strings.EqualFold(name, stage) })
+}
 
 // Output says where the result goes.
 type Output struct {

@@ -11,11 +11,13 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hodbuild/hod/builder/ops"
 	"github.com/hodbuild/hod/builder/plan"
 	"github.com/hodbuild/hod/builder/source"
+	"github.com/hodbuild/hod/layers/lockfile"
 )
 
 // writeFiles writes the files of the result, in a folder for each platform where there are several.
@@ -45,7 +47,7 @@ type places struct {
 }
 
 func newPlaces(b *build, out Output) *places {
-	p := &places{b: b, split: len(b.plan.Targets) > 1, seen: map[string]string{}}
+	p := &places{b: b, split: len(b.plan.Targets) > 1 || b.o.Index, seen: map[string]string{}}
 	if out.Split != nil {
 		p.split = *out.Split
 	}
@@ -97,24 +99,7 @@ func (b *build) writeTars(ctx context.Context, out Output) error {
 	if out.Dest == "-" {
 		return write(out.Stdout)
 	}
-	return replaceFile(out.Dest, write)
-}
-
-// replaceFile writes a file aside and renames it into place when it is whole.
-func replaceFile(name string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".hod-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return lockfile.Replace(out.Dest, write)
 }
 
 // walk calls visit for each entry, a folder before what is in it.
@@ -198,9 +183,12 @@ func writeFolder(ctx context.Context, files source.Files, dest string) error {
 			if old, err := root.Lstat(e.Path); err == nil && old.IsDir() {
 				return root.Chmod(e.Path, 0o700)
 			}
+			if err := makeWay(root, e.Path); err != nil {
+				return err
+			}
 			return root.Mkdir(e.Path, 0o700)
 		case tar.TypeSymlink:
-			if err := root.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := makeWay(root, e.Path); err != nil {
 				return err
 			}
 			return root.Symlink(e.Linkname, e.Path)
@@ -221,8 +209,21 @@ func writeFolder(ctx context.Context, files source.Files, dest string) error {
 	return nil
 }
 
+// makeWay removes what lies where something of another kind goes: a file, a link or an empty folder. Nobody's files are
+// removed with their folder.
+func makeWay(root *os.Root, name string) error {
+	err := root.Remove(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, syscall.EEXIST):
+		return errors.New("a folder with files is there: remove it, or choose another destination")
+	}
+	return err
+}
+
 func writeFile(root *os.Root, files source.Files, e source.Entry, mode fs.FileMode) error {
-	if err := root.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := makeWay(root, e.Path); err != nil {
 		return err
 	}
 	f, err := root.OpenFile(e.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

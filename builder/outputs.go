@@ -106,7 +106,7 @@ func (o Output) checkType(all Options) error {
 		}
 		return nil
 	case "docker": // whose readers take one image
-		if len(all.Platforms) > 1 {
+		if len(all.Platforms) > 1 || all.Index {
 			return errors.New("output type docker holds one platform: use type=oci for several")
 		}
 		if !all.Attest.none() {

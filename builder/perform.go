@@ -2,7 +2,9 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hodbuild/hod/builder/ops"
@@ -18,12 +20,12 @@ func (b *build) perform(ctx context.Context, s *plan.Step, st *state) error {
 	case plan.Context:
 		return b.context(ctx, op, st)
 	case plan.Fetch:
-		d, err := source.Fetch{URL: op.URL, Checksum: op.Checksum, Tmp: b.o.tmp(), ModTime: b.created(), Authorization: source.Authorization(b.o.secret, op.URL)}.Do(ctx)
+		d, err := b.fetch(ctx, op, b.created())
 		if err != nil {
 			return err
 		}
 		b.keep(d.Close)
-		st.files = d.Tree
+		st.files, st.away = d.Tree, []*bringing{{do: d.Complete}}
 		return nil
 	case plan.Git:
 		return b.checkout(ctx, s, op, st)
@@ -84,9 +86,11 @@ func (b *build) context(ctx context.Context, op plan.Context, st *state) error {
 		return fmt.Errorf("named context %q: %w", op.Name, err)
 	}
 	b.keep(c.Close)
-	ignore, err := source.ReadIgnore(c.Files, "")
-	if err != nil {
-		return fmt.Errorf("named context %q: %w", op.Name, err)
+	var ignore *source.Ignore
+	if _, folder := c.Files.(*source.Folder); folder { // what comes from elsewhere comes whole
+		if ignore, err = source.ReadIgnore(c.Files, ""); err != nil {
+			return fmt.Errorf("named context %q: %w", op.Name, err)
+		}
 	}
 	st.files, st.local = source.NewListing(source.Filter(c.Files, ignore), c.Sums), c.Local
 	b.keepSums(c.Sums)
@@ -94,23 +98,7 @@ func (b *build) context(ctx context.Context, op plan.Context, st *state) error {
 }
 
 func (b *build) checkout(ctx context.Context, s *plan.Step, op plan.Git, st *state) error {
-	g, err := source.ParseGit(op.URL)
-	if err != nil {
-		return err
-	}
-	switch {
-	case op.Checksum != "" && g.Checksum != "" && op.Checksum != g.Checksum:
-		return fmt.Errorf("checksum mismatch %q != %q", op.Checksum, g.Checksum)
-	case op.KeepGitDir != nil && g.KeepGitDir != nil && *op.KeepGitDir != *g.KeepGitDir:
-		return fmt.Errorf("inconsistent keep-git-dir configuration")
-	}
-	if op.Checksum != "" {
-		g.Checksum = op.Checksum
-	}
-	if op.KeepGitDir != nil {
-		g.KeepGitDir = op.KeepGitDir
-	}
-	c, err := g.Checkout(ctx, g.Credentials(b.o.git(), b.o.secret))
+	c, err := b.clone(ctx, op)
 	if err != nil {
 		return err
 	}
@@ -123,6 +111,64 @@ func (b *build) checkout(ctx context.Context, s *plan.Step, op plan.Git, st *sta
 	b.mu.Unlock()
 	st.files, st.local = source.NewListing(c, nil), true
 	return nil
+}
+
+// clone fetches a repository. What the instruction's flags and the address say of it must agree.
+func (b *build) clone(ctx context.Context, op plan.Git) (*source.Checkout, error) {
+	g, err := source.ParseGit(op.URL)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case op.Checksum != "" && g.Checksum != "" && op.Checksum != g.Checksum:
+		return nil, fmt.Errorf("checksum mismatch %q != %q", op.Checksum, g.Checksum)
+	case op.KeepGitDir != nil && g.KeepGitDir != nil && *op.KeepGitDir != *g.KeepGitDir:
+		return nil, errors.New("inconsistent keep-git-dir configuration")
+	}
+	if op.Checksum != "" {
+		g.Checksum = op.Checksum
+	}
+	if op.KeepGitDir != nil {
+		g.KeepGitDir = op.KeepGitDir
+	}
+	return g.Checkout(ctx, g.Credentials(b.o.git(), b.o.secret))
+}
+
+// fetch downloads a file.
+func (b *build) fetch(ctx context.Context, op plan.Fetch, made time.Time) (*source.Download, error) {
+	return source.Fetch{URL: op.URL, Checksum: op.Checksum, Tmp: b.o.tmp(), Seen: b.o.inStore("fetched"), ModTime: made, Authorization: source.Authorization(b.o.secret, op.URL)}.Do(ctx)
+}
+
+// timeOf is the time that a source from elsewhere says it is of, for SOURCE_DATE_EPOCH; zero where it says none.
+func (b *build) timeOf(ctx context.Context, op plan.Op) (time.Time, error) {
+	switch op := op.(type) {
+	case plan.Context:
+		if op.Name == "" {
+			return b.in.time, nil
+		}
+		if strings.HasPrefix(op.Spec, "docker-image:") || strings.HasPrefix(op.Spec, "oci-layout:") {
+			return time.Time{}, nil
+		}
+		c, err := openTree(ctx, b.o, op.Spec)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("named context %q: %w", op.Name, err)
+		}
+		return c.Time, c.Close()
+	case plan.Fetch:
+		d, err := b.fetch(ctx, op, time.Time{})
+		if err != nil {
+			return time.Time{}, err
+		}
+		defer d.Close()
+		return d.Time(ctx, b.o.tmp())
+	case plan.Git:
+		c, err := b.clone(ctx, op)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return c.Time, c.Close()
+	}
+	return time.Time{}, fmt.Errorf("a step %s has no time of its own", plan.Kind(op))
 }
 
 // files is the file system that a step left.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hodbuild/hod/builder/cache"
 	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/builder/source"
 )
 
 const (
@@ -219,7 +220,7 @@ func (b *build) dependencies(steps []*plan.Step) []resource {
 			}
 		case plan.Git:
 			r.URI = plan.RedactURL(op.URL)
-			if commit := b.commits[s]; commit != "" {
+			if commit := b.commitOf(s, op); commit != "" {
 				r.Digest = map[string]string{"sha1": commit}
 			}
 		default:
@@ -228,6 +229,17 @@ func (b *build) dependencies(steps []*plan.Step) []resource {
 		list = append(list, r)
 	}
 	return list
+}
+
+// commitOf is the commit of a git step, which is not performed where the recipe names it and a record answers.
+func (b *build) commitOf(s *plan.Step, op plan.Git) string {
+	if commit := b.commits[s]; commit != "" {
+		return commit
+	}
+	if g, err := source.ParseGit(op.URL); err == nil && g.IsCommit() {
+		return g.Ref
+	}
+	return ""
 }
 
 // network says whether a RUN could reach out.
@@ -253,7 +265,7 @@ func masked(env []string) []string {
 func (b *build) stepsList(steps []*plan.Step) *stepsList {
 	list := &stepsList{}
 	for _, s := range steps {
-		one := stepInfo{ID: s.ID, Name: s.Name, Op: s.Op}
+		one := stepInfo{ID: s.ID, Name: orElse(s.Text, s.Name), Op: s.Op} // as written: no value of a variable is in it
 		if run, ok := s.Op.(plan.Run); ok {
 			run.Env = masked(run.Env)
 			one.Op = run

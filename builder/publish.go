@@ -109,7 +109,7 @@ func (b *build) publish(ctx context.Context, res *Result, out Output) error {
 		res.Top = &top
 	}
 	if out.isArchive() {
-		files, err := b.layout(top, raw, names, out.Type == "docker")
+		files, err := b.layout(top, raw, names, out)
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (b *build) push(ctx context.Context, names []string) error {
 // top is what a name will mean: the image's config where nothing needs a manifest, else its manifest, or the index of
 // several platforms.
 func (b *build) top(ctx context.Context, res *Result, out Output, names []string) (ocispec.Descriptor, []byte, error) {
-	if out.Type == "image" && !out.Push && !out.Canonical && b.o.Attest.none() && len(res.Images) == 1 && len(out.Annotations) == 0 {
+	if out.Type == "image" && !out.Push && !out.Canonical && b.o.Attest.none() && len(res.Images) == 1 && len(out.Annotations) == 0 && !b.o.Index {
 		img := res.Images[0]
 		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID, Size: int64(len(img.Config))}, nil, nil
 	}
@@ -185,7 +185,7 @@ func (b *build) top(ctx context.Context, res *Result, out Output, names []string
 		}
 	}
 	index.Manifests = append(index.Manifests, statements...)
-	if len(index.Manifests) == 1 && !out.has(OnIndex, OnIndexDescriptor) && (out.isArchive() || !out.has(OnManifestDescriptor)) {
+	if len(index.Manifests) == 1 && !b.o.Index && !out.has(OnIndex, OnIndexDescriptor) && (out.isArchive() || !out.has(OnManifestDescriptor)) {
 		top := index.Manifests[0]
 		top.Platform = nil
 		return top, raw, nil

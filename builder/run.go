@@ -245,10 +245,14 @@ func (b *build) mountChain(ctx context.Context, in *plan.Step, from string) (lay
 		return nil, "", err
 	}
 	at := "/source"
-	for _, c := range l.Changes { // a file lies in the folder, a folder's content is the folder
-		if len(l.Changes) == 2 && c.Path != "source" && !c.IsDir() && path.Base(c.Path) == path.Base(from) {
-			at = "/" + c.Path
-		}
+	found, err := source.Resolve(st.files, from, true)
+	if err != nil {
+		return nil, "", err
+	}
+	if e, err := st.files.Lstat(found); err != nil {
+		return nil, "", err
+	} else if !e.IsDir() { // it lies in the folder, by the name that it was asked for
+		at = path.Join(at, path.Base("/"+source.Clean(from)))
 	}
 	return layers.Chain{info.DiffID}, at, nil
 }

@@ -24,6 +24,8 @@ type state struct {
 	files source.Files
 	local bool
 	away  []*bringing // of layers in the chain that may not be in the store yet
+	// anew says that the step, or one below it, was not found by its fast key: what was made on it before may not fit.
+	anew bool
 }
 
 // future is the work on one step, which is done at most once and only when somebody needs it.
@@ -31,6 +33,9 @@ type future struct {
 	once sync.Once
 	st   *state
 	err  error
+
+	// forced says that the step, or one that it is made of, is performed whatever is remembered.
+	forced bool
 
 	keyOnce sync.Once
 	key     *keys
@@ -45,18 +50,27 @@ func (b *build) run(ctx context.Context) error {
 		jobs = max(8, 2*runtime.NumCPU()) // steps wait for networks and disks, too
 	}
 	b.slots = make(chan struct{}, jobs)
-	for _, s := range b.plan.Steps {
-		b.futures[s] = &future{}
+	for _, s := range b.plan.Steps { // inputs first
+		b.futures[s] = &future{forced: keyed(s) && b.blind(s) || slices.ContainsFunc(append(slices.Clone(s.Inputs), s.Parent), b.forced)}
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	ctx, b.stop = context.WithCancelCause(ctx)
+	defer b.stop(nil)
+	g, inner := errgroup.WithContext(ctx)
 	for _, t := range b.plan.Targets {
 		g.Go(func() error {
-			_, err := b.need(ctx, t.Step)
+			_, err := b.need(inner, t.Step)
 			return err
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	if cause := context.Cause(ctx); err != nil && cause != nil { // and not that something else was stopped for it
+		return cause
+	}
+	return err
 }
+
+// forced says whether a step is performed, or made of one that is, whatever is remembered.
+func (b *build) forced(s *plan.Step) bool { return s != nil && b.futures[s].forced }
 
 // need gives what a step leaves, and makes it when nobody has yet.
 func (b *build) need(ctx context.Context, s *plan.Step) (*state, error) {
@@ -68,6 +82,9 @@ func (b *build) need(ctx context.Context, s *plan.Step) (*state, error) {
 		f.st, f.err = b.resolve(ctx, s)
 		if f.err != nil {
 			f.err = dockerfile.At(f.err, s.Ranges)
+		}
+		if f.err != nil && !errors.Is(f.err, context.Canceled) {
+			b.stop(f.err) // the error of the build, whoever else hears first of something that was stopped for it
 		}
 	})
 	return f.st, f.err
@@ -90,13 +107,8 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, r, err := b.recall(ctx, s, fast.op, fast.key)
-	if err != nil {
-		return nil, err
-	}
-	if st != nil {
-		b.export(s, fast.op, withKey(*r, fast.key))
-		return st, nil
+	if st, err := b.byFastKey(ctx, s, fast); st != nil || err != nil {
+		return st, err
 	}
 	if err := b.needAll(ctx, s); err != nil {
 		return nil, err
@@ -105,11 +117,8 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st, _, err = b.recall(ctx, s, fast.op, content.key); err != nil {
-		return nil, err
-	}
-	if st != nil { // the next build finds it without looking at the inputs
-		return st, b.save(ctx, s, st, fast, content)
+	if st, err := b.byContentKey(ctx, s, fast, content); st != nil || err != nil {
+		return st, err
 	}
 	if err := b.explain(s, content); err != nil {
 		return nil, err
@@ -117,7 +126,8 @@ func (b *build) resolve(ctx context.Context, s *plan.Step) (*state, error) {
 	if err := b.bringAll(ctx, s); err != nil {
 		return nil, err
 	}
-	if st, err = b.work(ctx, s); err != nil {
+	st, err := b.work(ctx, s)
+	if err != nil {
 		return nil, err
 	}
 	return st, b.save(ctx, s, st, fast, content)
@@ -203,7 +213,7 @@ func (b *build) work(ctx context.Context, s *plan.Step) (*state, error) {
 		return nil, ctx.Err()
 	}
 	b.tell(Event{Kind: "start", Step: s})
-	st := &state{}
+	st := &state{anew: true}
 	if err := b.perform(ctx, s, st); err != nil {
 		b.tell(Event{Kind: "failed", Step: s, Err: err})
 		return nil, err
@@ -222,34 +232,6 @@ func (b *build) size(st *state) int64 {
 		return 0 // only told to people
 	}
 	return info.Size
-}
-
-// recall gives what the record under a key says, and the record, nil when there is none.
-func (b *build) recall(ctx context.Context, s *plan.Step, op, key digest.Digest) (*state, *cache.Record, error) {
-	if b.blind(s) {
-		return nil, nil, nil
-	}
-	r, err := b.cache.Find(op, key)
-	if err != nil {
-		return nil, nil, err
-	}
-	var from *cache.Imported
-	if r == nil {
-		if r, from = b.imported(op, key); r == nil {
-			return nil, nil, nil
-		}
-	}
-	below, err := b.need(ctx, s.Parent)
-	if err != nil {
-		return nil, nil, err
-	}
-	st := &state{away: slices.Clone(below.away)}
-	st.push(below.chain, r.Layer)
-	if from != nil {
-		st.away = append(st.away, b.fetched(from, op, withKey(*r, key)))
-	}
-	b.tell(Event{Kind: "cached", Step: s, Layer: r.Layer != ""})
-	return st, r, nil
 }
 
 // push makes the step's layer, which may be none, the top of a chain.

@@ -165,16 +165,21 @@ func (c *collection) leftovers(ctx context.Context) error {
 	return c.s.throwEach("boot", func(name string) bool { return name != boot })
 }
 
-// forgetContexts throws away what builds know of local files, with the cache.
+// forgetContexts throws away what builds know of files of this machine and of servers, with the cache.
 func (c *collection) forgetContexts() error {
 	if !c.o.Cache || c.o.KeepBytes > 0 {
 		return nil
 	}
-	err := c.s.throwEach("contexts", func(name string) bool {
-		st, err := os.Stat(c.s.path("contexts", name))
-		return err == nil && (c.o.Before.IsZero() || st.ModTime().Before(c.o.Before))
-	})
-	return ignoreMissing(err)
+	for _, dir := range []string{"contexts", "fetched"} {
+		err := c.s.throwEach(dir, func(name string) bool {
+			st, err := os.Stat(c.s.path(dir, name))
+			return err == nil && (c.o.Before.IsZero() || st.ModTime().Before(c.o.Before))
+		})
+		if err := ignoreMissing(err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) throwEach(dir string, which func(name string) bool) error {

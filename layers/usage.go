@@ -44,7 +44,7 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 			return u, fmt.Errorf("count disk usage: %w", err)
 		}
 	}
-	for dir, k := range map[string]*KindUsage{"containers": &u.Containers, "volumes": &u.Volumes, "cache": &u.Cache, "contexts": &u.Cache, "mounts": &u.Cache, "images": &u.Images} {
+	for dir, k := range map[string]*KindUsage{"containers": &u.Containers, "volumes": &u.Volumes, "cache": &u.Cache, "contexts": &u.Cache, "fetched": &u.Cache, "mounts": &u.Cache, "images": &u.Images} {
 		n, err := diskUsage(s.path(dir), seen)
 		if err != nil {
 			return u, fmt.Errorf("count disk usage: %w", err)

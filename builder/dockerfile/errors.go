@@ -117,7 +117,7 @@ func clip(s string) string {
 		return r
 	}, s)
 	if len(s) > maxExcerpt {
-		return s[:maxExcerpt] + "…"
+		return strings.ToValidUTF8(s[:maxExcerpt], "") + "…"
 	}
 	return s
 }

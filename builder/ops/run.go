@@ -256,11 +256,11 @@ func (r Run) hosts() []string {
 // defaultPath is what a command's PATH is where nothing says another.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// environment is all that the command sees: the recipe's variables, the proxies, PATH and SOURCE_DATE_EPOCH where they
-// are not set, and what mounts add.
+// environment is all that the command sees: the proxies, the recipe's other variables, PATH and SOURCE_DATE_EPOCH where
+// they are not set, and what mounts add.
 func (r Run) environment(fromMounts []string, o Options) []string {
-	env := slices.Clone(r.Env)
-	for _, e := range slices.Concat(r.Proxy, []string{defaultPath, "SOURCE_DATE_EPOCH=" + strconv.FormatInt(o.time().Unix(), 10)}) {
+	env := slices.Clone(r.Proxy)
+	for _, e := range slices.Concat(r.Env, []string{defaultPath, "SOURCE_DATE_EPOCH=" + strconv.FormatInt(o.time().Unix(), 10)}) {
 		name, _, _ := strings.Cut(e, "=")
 		if !slices.ContainsFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") }) {
 			env = append(env, e)

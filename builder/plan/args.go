@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hodbuild/hod/builder/dockerfile"
@@ -93,15 +95,15 @@ func (m *maker) knownArgs() []string {
 // proxyNames are the arguments that a RUN sees without declaring them, and that leave no trace.
 var proxyNames = []string{"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"}
 
-// proxies returns the proxy variables that were given, in both spellings.
+// proxies returns the proxy variables that were given, in both spellings; an empty one is none.
 func (m *maker) proxies() []string {
+	given := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(m.o.BuildArgs)) { // small letters last, which win
+		given[strings.ToLower(name)] = m.o.BuildArgs[name]
+	}
 	var lines []string
 	for _, name := range proxyNames {
-		value, ok := m.o.BuildArgs[strings.ToUpper(name)]
-		if v, low := m.o.BuildArgs[name]; low {
-			value, ok = v, true
-		}
-		if ok {
+		if value := given[name]; value != "" {
 			lines = append(lines, strings.ToUpper(name)+"="+value, name+"="+value)
 		}
 	}

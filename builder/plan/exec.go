@@ -159,6 +159,9 @@ func (m *maker) fileMount(s *stage, mount *Mount, src *dockerfile.Mount, from *s
 		if mount.Sharing = string(src.CacheSharing); mount.Sharing == "" {
 			mount.Sharing = "shared"
 		}
+		if in == nil && mount.Source != "/" {
+			return fmt.Errorf("cache mount %q: source %q is a folder of the stage or image that from= names: it is missing", mount.Target, mount.Source)
+		}
 	}
 	if in != nil {
 		mount.Input = len(*inputs)

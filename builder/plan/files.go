@@ -95,25 +95,21 @@ func (cp *copying) check() error {
 
 // source adds one source that is not an inline document.
 func (m *maker) source(cp *copying, src string) error {
-	switch {
-	case IsGit(src):
+	op, err := remoteOp(src, cp.checksum, cp.keepGit)
+	if err != nil {
+		return err
+	}
+	switch op := op.(type) {
+	case Git:
 		if !cp.op.Add {
 			return errors.New("source can't be a git ref for COPY")
 		}
-		return m.remote(cp, Git{URL: src, Checksum: cp.checksum, KeepGitDir: cp.keepGit}, src, Source{Path: "/"})
-	case isURL(src):
+		return m.remote(cp, op, src, Source{Path: "/"})
+	case Fetch:
 		if !cp.op.Add {
 			return errors.New("source can't be a URL for COPY")
 		}
-		fetch := Fetch{URL: src, File: urlFile(src)}
-		if cp.checksum != "" {
-			d, err := digest.Parse(cp.checksum)
-			if err != nil {
-				return fmt.Errorf("checksum %q: %w", cp.checksum, err)
-			}
-			fetch.Checksum = d
-		}
-		return m.remote(cp, fetch, src, Source{Path: "/" + fetch.File, Unpack: cp.unpack != nil && *cp.unpack})
+		return m.remote(cp, op, src, Source{Path: "/" + op.File, Unpack: cp.unpack != nil && *cp.unpack})
 	}
 	out := Source{Local: true, Unpack: cp.op.Add, Input: cp.input(cp.from)}
 	if cp.unpack != nil {
@@ -122,6 +118,25 @@ func (m *maker) source(cp *copying, src string) error {
 	out.Path = src
 	cp.op.Sources = append(cp.op.Sources, out)
 	return nil
+}
+
+// remoteOp is what brings a source from elsewhere, nil for one of the context.
+func remoteOp(src, checksum string, keepGit *bool) (Op, error) {
+	if IsGit(src) {
+		return Git{URL: src, Checksum: checksum, KeepGitDir: keepGit}, nil
+	}
+	if !isURL(src) {
+		return nil, nil
+	}
+	fetch := Fetch{URL: src, File: urlFile(src)}
+	if checksum == "" {
+		return fetch, nil
+	}
+	var err error
+	if fetch.Checksum, err = digest.Parse(checksum); err != nil {
+		return nil, fmt.Errorf("checksum %q: %w", checksum, err)
+	}
+	return fetch, nil
 }
 
 // remote adds a source with a step of its own.

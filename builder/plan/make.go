@@ -3,9 +3,7 @@ package plan
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,16 +32,17 @@ type Options struct {
 	Labels    map[string]string // added to the target's
 	Contexts  map[string]string // named contexts: name to what it stands for
 	NoCache   func(stage string) bool
-	// Resolve finds an image, or with the prefix oci-layout:// one in a layout folder.
+	// Resolve finds an image, or with the prefix oci-layout:// one in a layout folder. It is asked several times at once, and
+	// again for what it has found, which it remembers.
 	Resolve func(ctx context.Context, name string, p ocispec.Platform) (*BaseImage, error)
 	// Ignored says whether the ignore file excludes a path of the main context; for warnings only.
 	Ignored func(path string) bool
-	// ContextTime is what SOURCE_DATE_EPOCH=context means, where ContextHasTime: not for a folder.
-	ContextTime    time.Time
-	ContextHasTime bool
-	AllStages      bool // also plan what the target does not need, to check it
-	Scan           bool // plan what a list of contents looks at
-	Linter         *dockerfile.Linter
+	// TimeOf gives the time that a Context, Fetch or Git says it is of, zero where it says none: for SOURCE_DATE_EPOCH.
+	TimeOf    func(ctx context.Context, op Op) (time.Time, error)
+	Many      bool // names of steps tell the platform, even of one
+	AllStages bool // also plan what the target does not need, to check it
+	Scan      bool // plan what a list of contents looks at
+	Linter    *dockerfile.Linter
 }
 
 // Plan is a graph of steps and the images that it ends in.
@@ -90,7 +89,7 @@ func Make(ctx context.Context, recipe *dockerfile.Recipe, o Options) (*Plan, err
 	g := &graph{byKey: map[string]*Step{}}
 	for _, platform := range platforms {
 		m := &maker{recipe: recipe, o: o, graph: g, platform: normal(platform), implicit: implicit,
-			many: len(platforms) > 1, lint: o.Linter, lex: recipe.Lexer(), byName: map[string]*stage{}}
+			many: len(platforms) > 1 || o.Many, lint: o.Linter, lex: recipe.Lexer(), byName: map[string]*stage{}}
 		target, err := m.run(ctx)
 		if err != nil {
 			return nil, recipe.Wrap(err)
@@ -134,7 +133,7 @@ func (m *maker) run(ctx context.Context) (*Target, error) {
 	if err := m.setGlobals(stages, globals); err != nil {
 		return nil, err
 	}
-	if err := m.setEpoch(); err != nil {
+	if err := m.setEpoch(ctx, stages); err != nil {
 		return nil, err
 	}
 	for i := range stages {
@@ -155,7 +154,7 @@ func (m *maker) run(ctx context.Context) (*Target, error) {
 		return nil, err
 	}
 	for _, s := range m.stages {
-		if !s.dispatched && (needed[s] || m.o.AllStages && s.resolved) {
+		if needed[s] && !s.dispatched {
 			if err := m.dispatch(s); err != nil {
 				return nil, err
 			}
@@ -176,7 +175,7 @@ func (m *maker) scan(target *stage, needed map[*stage]bool) ([]ScanStep, error) 
 		if !needed[s] || !s.dispatched {
 			continue
 		}
-		value := s.argument("BUILDKIT_SBOM_SCAN_STAGE")
+		value := m.argument(s, "BUILDKIT_SBOM_SCAN_STAGE")
 		if on, err := strconv.ParseBool(value); err == nil {
 			wanted[strings.ToLower(s.label)] = on
 			continue
@@ -191,21 +190,22 @@ func (m *maker) scan(target *stage, needed map[*stage]bool) ([]ScanStep, error) 
 			list = append(list, ScanStep{s.label, s.fs})
 		}
 	}
-	if on, _ := strconv.ParseBool(target.argument("BUILDKIT_SBOM_SCAN_CONTEXT")); !on {
+	if on, _ := strconv.ParseBool(m.argument(target, "BUILDKIT_SBOM_SCAN_CONTEXT")); !on {
 		return list, nil
 	}
 	step, err := m.graph.add(&Step{Op: Context{}, Name: "[context]"})
 	return append(list, ScanStep{"context", step}), err
 }
 
-// argument is the value of an ARG of the stage that no step sees.
-func (s *stage) argument(name string) string {
+// argument is the value of an ARG that no step sees: the stage's, or else a global one.
+func (m *maker) argument(s *stage, name string) string {
 	for _, a := range slices.Backward(s.args) {
-		if a.Key == name {
-			return a.ValueString()
+		if a.Key == name && a.Value != nil {
+			return *a.Value
 		}
 	}
-	return ""
+	value, _ := m.globals.Get(name)
+	return value
 }
 
 // finish makes the target of the stage.
@@ -254,53 +254,6 @@ func (m *maker) stageNames() []string {
 		}
 	}
 	return names
-}
-
-// setEpoch reads SOURCE_DATE_EPOCH, a build argument or a global one.
-func (m *maker) setEpoch() error {
-	value, ok := m.o.BuildArgs["SOURCE_DATE_EPOCH"]
-	if !ok {
-		value, _ = m.globals.Get("SOURCE_DATE_EPOCH")
-	}
-	switch value {
-	case "":
-		return nil
-	case "context":
-		if !m.o.ContextHasTime {
-			m.forgetEpoch()
-			return nil // a folder has no time of its own, as BuildKit sees it
-		}
-		if m.o.ContextTime.IsZero() {
-			return errors.New("SOURCE_DATE_EPOCH=context: the context does not say its time; give it in seconds")
-		}
-		value = strconv.FormatInt(m.o.ContextTime.Unix(), 10)
-		m.setEpochArg(value)
-	}
-	seconds, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", value)
-	}
-	t := time.Unix(seconds, 0).UTC()
-	m.epoch = &t
-	return nil
-}
-
-// forgetEpoch makes it as if SOURCE_DATE_EPOCH had not been given.
-func (m *maker) forgetEpoch() {
-	m.globals.Delete("SOURCE_DATE_EPOCH")
-	m.o.BuildArgs = maps.Clone(m.o.BuildArgs)
-	delete(m.o.BuildArgs, "SOURCE_DATE_EPOCH")
-}
-
-// setEpochArg gives the argument the value that its word stands for.
-func (m *maker) setEpochArg(value string) {
-	m.o.BuildArgs = maps.Clone(m.o.BuildArgs)
-	if _, ok := m.o.BuildArgs["SOURCE_DATE_EPOCH"]; ok {
-		m.o.BuildArgs["SOURCE_DATE_EPOCH"] = value
-	}
-	if _, ok := m.globals.Get("SOURCE_DATE_EPOCH"); ok {
-		m.globals.Set("SOURCE_DATE_EPOCH", value)
-	}
 }
 
 // reachable keeps the steps that the targets need, and numbers them from 1.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -277,9 +278,44 @@ func TestPlatforms(t *testing.T) {
 			t.Errorf("ParsePlatform(%q) = %v, %v", in, FormatPlatform(p), err)
 		}
 	}
-	for _, in := range []string{"", "a/b/c/d", "../x", "linux/", "li nux/x"} {
+	for _, in := range []string{"", "a/b/c/d", "../x", "linux/", "li nux/x", "local", "amd46"} {
 		if _, err := ParsePlatform(in); err == nil {
 			t.Errorf("ParsePlatform(%q) accepts it", in)
 		}
+	}
+}
+
+// Each of the two answers only when the other was asked, too.
+func TestBasesAreAskedForSideBySide(t *testing.T) {
+	r, err := dockerfile.Parse("Dockerfile", []byte("FROM base AS tool\nFROM onb\nCOPY --from=tool / /\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	asked := map[string]chan struct{}{}
+	var mu sync.Mutex
+	for name := range images {
+		asked[name] = make(chan struct{})
+	}
+	resolve := func(ctx context.Context, name string, p ocispec.Platform) (*BaseImage, error) {
+		mu.Lock()
+		select {
+		case <-asked[name]:
+		default:
+			close(asked[name])
+		}
+		mu.Unlock()
+		for _, other := range asked {
+			select {
+			case <-other:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		return resolveTest(ctx, name, p)
+	}
+	if _, err := Make(ctx, r, Options{Resolve: resolve}); err != nil {
+		t.Error(err)
 	}
 }

@@ -19,7 +19,13 @@ var archAliases = map[string][2]string{
 	"aarch64": {"arm64"}, "armhf": {"arm", "v7"}, "armel": {"arm", "v6"}, "arm": {"arm", "v7"}, "loongarch64": {"loong64"},
 }
 
-var knownOS = []string{"linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "aix", "android", "plan9"}
+// A word alone has to be one of these.
+var (
+	knownOS = []string{"aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd", "openbsd",
+		"plan9", "solaris", "windows", "zos"}
+	knownArch = []string{"386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "loong64", "mips", "mipsle", "mips64", "mips64le",
+		"mips64p32", "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm"}
+)
 
 // HostPlatform is the platform of this machine.
 func HostPlatform() ocispec.Platform {
@@ -44,12 +50,15 @@ func ParsePlatform(s string) (ocispec.Platform, error) {
 	host := HostPlatform()
 	switch len(parts) {
 	case 1:
-		word := strings.ToLower(parts[0])
-		if slices.Contains(knownOS, word) || word == "macos" {
-			p.OS, p.Architecture, p.Variant = word, host.Architecture, host.Variant
-			break
+		word := normal(ocispec.Platform{OS: parts[0], Architecture: parts[0]})
+		switch {
+		case slices.Contains(knownOS, word.OS):
+			p.OS, p.Architecture, p.Variant = word.OS, host.Architecture, host.Variant
+		case slices.Contains(knownArch, word.Architecture):
+			p.OS, p.Architecture, p.Variant = host.OS, word.Architecture, word.Variant
+		default:
+			return p, fmt.Errorf("platform %q is neither an operating system nor a processor that is known: write os/arch[/variant]", s)
 		}
-		p.OS, p.Architecture = host.OS, word
 	case 2:
 		p.OS, p.Architecture = parts[0], parts[1]
 	case 3:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/hodbuild/hod/builder/dockerfile"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -14,10 +15,11 @@ import (
 // stages, so it goes on until nothing new is needed.
 func (m *maker) resolve(ctx context.Context, target *stage) (map[*stage]bool, error) {
 	for {
-		set, more := needed(target), false
+		set, more := m.wanted(target), false
+		m.ask(ctx, set)
 		for i := 0; i < len(m.stages); i++ { // triggers append
 			s := m.stages[i]
-			if !set[s] && (!m.o.AllStages || s.foreign) {
+			if !set[s] {
 				continue
 			}
 			if err := m.resolveStage(ctx, s); err != nil {
@@ -35,6 +37,36 @@ func (m *maker) resolve(ctx context.Context, target *stage) (map[*stage]bool, er
 	}
 }
 
+// ask resolves the images that stages start from side by side, so that each is known when its turn comes. What was not found
+// is said then.
+func (m *maker) ask(ctx context.Context, set map[*stage]bool) {
+	var images []func()
+	for s := range set {
+		platform := m.platformOf(s)
+		_, replaced := m.contextFor(s.baseName, &platform)
+		if s.resolved || s.base != nil || s.context != "" || s.baseName == "scratch" || replaced || !ValidName(s.baseName) || m.o.Resolve == nil {
+			continue
+		}
+		images = append(images, func() { _, _ = m.o.Resolve(ctx, NormalName(s.baseName), platform) })
+	}
+	if len(images) < 2 {
+		return
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, find := range images {
+		all.Go(find)
+	}
+}
+
+// platformOf is the platform that a stage's base is wanted for.
+func (m *maker) platformOf(s *stage) ocispec.Platform {
+	if s.platform != nil {
+		return *s.platform
+	}
+	return m.platform
+}
+
 // resolveStage finds what a stage starts from, unless that is another stage.
 func (m *maker) resolveStage(ctx context.Context, s *stage) error {
 	if s.resolved || s.base != nil {
@@ -42,10 +74,7 @@ func (m *maker) resolveStage(ctx context.Context, s *stage) error {
 		return nil
 	}
 	s.resolved = true
-	platform := m.platform
-	if s.platform != nil {
-		platform = *s.platform
-	}
+	platform := m.platformOf(s)
 	if s.context != "" {
 		return m.fromContext(ctx, s, s.src.Name, s.context, platform, true)
 	}

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -268,5 +269,17 @@ func needed(target *stage) map[*stage]bool {
 		}
 	}
 	visit(target)
+	return set
+}
+
+// wanted returns the stages that are planned: what the target is made of, or where all are to be checked, all that the
+// recipe has with what they are made of.
+func (m *maker) wanted(target *stage) map[*stage]bool {
+	set := needed(target)
+	if m.o.AllStages {
+		for _, s := range m.stages[:m.own] {
+			maps.Copy(set, needed(s))
+		}
+	}
 	return set
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Archive is a tar archive as a tree. Its contents lie in one anonymous temporary file, its names in memory.
@@ -157,6 +158,17 @@ func (a *Archive) settleLinks() {
 			n.entry.Mode, n.entry.UID, n.entry.GID, n.entry.ModTime = e.Mode, e.UID, e.GID, e.ModTime
 		}
 	}
+}
+
+// newest is the time of the file that was changed last, zero where there is none.
+func (a *Archive) newest() time.Time {
+	var t time.Time
+	for _, n := range a.nodes {
+		if n.entry.IsRegular() && n.entry.ModTime.After(t) {
+			t = n.entry.ModTime
+		}
+	}
+	return t
 }
 
 // EntryOf makes an entry of an archive's header; a hard link has the type of a regular file.

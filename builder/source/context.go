@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 )
 
 // Context is a build context that was opened: a tree, or nothing but a recipe.
@@ -26,6 +27,8 @@ type Context struct {
 	Sums *StatCache
 	// Commit is the full name of a git context's commit.
 	Commit string
+	// Time is that of a commit, what a server says of a download, or that of an archive's newest file; else zero.
+	Time   time.Time
 	closer io.Closer
 }
 
@@ -154,7 +157,7 @@ func openGit(ctx context.Context, g *Git, o OpenOptions) (*Context, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open context: %w", err)
 	}
-	return &Context{Files: checkout, Local: true, Commit: checkout.Commit, closer: checkout}, nil
+	return &Context{Files: checkout, Local: true, Commit: checkout.Commit, Time: checkout.Time, closer: checkout}, nil
 }
 
 // Credentials adds the secrets for the remote's host, which find gives by id.
@@ -206,7 +209,11 @@ func openURL(ctx context.Context, raw string, o OpenOptions) (*Context, error) {
 		return nil, fmt.Errorf("open context: %w", err)
 	}
 	defer d.Close()
-	return openStream(ctx, d.Reader(), "the downloaded file", o)
+	c, err := openStream(ctx, d.Reader(), "the downloaded file", o)
+	if err == nil && !d.Modified.IsZero() {
+		c.Time = d.Modified
+	}
+	return c, err
 }
 
 // openStream reads an archive, or else a recipe.
@@ -232,7 +239,7 @@ func openStream(ctx context.Context, r io.Reader, name string, o OpenOptions) (*
 	if err != nil {
 		return nil, fmt.Errorf("open context: %s: %w", name, err)
 	}
-	return &Context{Files: a, closer: a}, nil
+	return &Context{Files: a, Time: a.newest(), closer: a}, nil
 }
 
 func startsTar(b *bufio.Reader) bool {

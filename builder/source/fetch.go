@@ -34,6 +34,8 @@ type Fetch struct {
 	Tmp string
 	// ModTime is given to a file whose server does not say one.
 	ModTime time.Time
+	// Seen is the folder that remembers what servers said of their files, "" for none.
+	Seen string
 }
 
 // Download is a file that was fetched: a tree with that one file, of mode 0600 and root's.
@@ -41,19 +43,50 @@ type Download struct {
 	*Tree
 	Name   string
 	Digest digest.Digest
-	file   *os.File
+	// Modified is what the server says, zero where it says nothing.
+	Modified time.Time
+	fetch    Fetch
+	file     *os.File // nil while it is known without its content
 }
 
 // Close releases the temporary file.
-func (d *Download) Close() error { return d.file.Close() }
+func (d *Download) Close() error {
+	if d.file == nil {
+		return nil
+	}
+	return d.file.Close()
+}
 
 // Reader reads the file from its beginning.
 func (d *Download) Reader() io.Reader { return io.NewSectionReader(d.file, 0, 1<<62) }
 
+// Time is when the file was made: what the server says, or else the time of the newest file in an archive; zero where
+// neither says.
+func (d *Download) Time(ctx context.Context, tmp string) (time.Time, error) {
+	if !d.Modified.IsZero() {
+		return d.Modified, nil
+	}
+	if err := d.Complete(ctx); err != nil {
+		return time.Time{}, err
+	}
+	plain, err := Decompress(d.Reader())
+	if err != nil {
+		return time.Time{}, nil // as one that is no archive
+	}
+	defer plain.Close()
+	a, err := ReadArchive(plain, tmp, Limits{})
+	if err != nil {
+		return time.Time{}, nil
+	}
+	defer a.Close()
+	return a.newest(), nil
+}
+
 const fetchLimit = 64 << 30
 
 // Do downloads the file. Redirects lead to http and https only, from https never back to http, and never to link-local
-// addresses, where clouds keep their secrets.
+// addresses, where clouds keep their secrets. Where it was downloaded before and the server says that it is what it was,
+// only its digest is known until [Download.Complete].
 func (f Fetch) Do(ctx context.Context) (*Download, error) {
 	u, err := url.Parse(f.URL)
 	if err != nil {
@@ -68,11 +101,18 @@ func (f Fetch) Do(ctx context.Context) (*Download, error) {
 	if f.Authorization != "" {
 		req.Header.Set("Authorization", f.Authorization)
 	}
+	last := f.last()
+	if last != nil {
+		req.Header.Set("If-None-Match", last.ETag)
+	}
 	resp, err := client().Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", u.Redacted(), redact(err))
 	}
 	defer resp.Body.Close()
+	if last != nil && resp.StatusCode == http.StatusNotModified {
+		return f.download(nil, *last), nil
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("fetch %s: server says %s", u.Redacted(), resp.Status)
 	}
@@ -121,23 +161,31 @@ func (f Fetch) store(resp *http.Response) (_ *Download, err error) {
 	if f.Checksum != "" && sum.Digest() != f.Checksum {
 		return nil, fmt.Errorf("digest mismatch %s: want %s", sum.Digest(), f.Checksum)
 	}
-	return newDownload(f, file, n, sum.Digest(), resp.Header.Get("Last-Modified")), nil
+	now := seen{ETag: resp.Header.Get("ETag"), Digest: sum.Digest(), Size: n}
+	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
+		now.Modified = t
+	}
+	f.remember(now)
+	return f.download(file, now), nil
 }
 
-func newDownload(f Fetch, file *os.File, size int64, d digest.Digest, modified string) *Download {
-	modTime := f.ModTime
-	if t, err := http.ParseTime(modified); err == nil {
-		modTime = t
+// download makes the tree of a file that is here, or known only.
+func (f Fetch) download(file *os.File, s seen) *Download {
+	d := &Download{Tree: NewTree(), Name: f.Name, Digest: s.Digest, Modified: s.Modified, fetch: f, file: file}
+	if d.Name == "" {
+		d.Name = URLName(f.URL)
 	}
-	name := f.Name
-	if name == "" {
-		name = URLName(f.URL)
+	e := Entry{Path: d.Name, Type: tar.TypeReg, Mode: 0o600, Size: s.Size, ModTime: s.Modified, Digest: s.Digest}
+	if s.Modified.IsZero() {
+		e.ModTime = f.ModTime
 	}
-	t := NewTree()
-	t.Add(Entry{Path: name, Type: tar.TypeReg, Mode: 0o600, Size: size, ModTime: modTime}, func() (io.ReadCloser, error) {
-		return io.NopCloser(io.NewSectionReader(file, 0, size)), nil
+	d.Add(e, func() (io.ReadCloser, error) {
+		if d.file == nil {
+			return nil, fmt.Errorf("read %q: it was not downloaded", d.Name)
+		}
+		return io.NopCloser(io.NewSectionReader(d.file, 0, s.Size)), nil
 	})
-	return &Download{Tree: t, Name: name, Digest: d, file: file}
+	return d
 }
 
 // URLName is the file name that a URL ends in. What a server says in its headers has no say in it.

@@ -156,6 +156,11 @@ func setOnce(to *string, v, what string) error {
 	return nil
 }
 
+// IsCommit says whether the reference is a commit's full name, so that it can never mean anything else.
+func (g *Git) IsCommit() bool {
+	return (len(g.Ref) == 40 || len(g.Ref) == 64) && strings.Trim(g.Ref, "0123456789abcdef") == ""
+}
+
 // check refuses what git could take for an option or for two refs.
 func (g *Git) check() error {
 	if strings.HasPrefix(g.Remote, "-") {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,8 @@ type Ignore struct {
 	matcher *patternmatcher.PatternMatcher
 }
 
-const maxIgnore = 4 << 20
+// MaxIgnore is the largest ignore file that is read, in bytes.
+const MaxIgnore = 4 << 20
 
 // NewIgnore compiles patterns; name is the file that they come from, for messages.
 func NewIgnore(name string, patterns []string) (*Ignore, error) {
@@ -48,21 +50,24 @@ func ReadIgnore(files Files, recipe string) (*Ignore, error) {
 		names = []string{recipe + ".dockerignore", ".dockerignore"}
 	}
 	for _, name := range names {
-		data, err := ReadFile(files, name, maxIgnore)
+		data, err := ReadFile(files, name, MaxIgnore)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
-		return ParseIgnore(name, strings.NewReader(string(data)))
+		return ParseIgnore(name, data)
 	}
 	return nil, nil
 }
 
-// ParseIgnore reads the text of an ignore file.
-func ParseIgnore(name string, r io.Reader) (*Ignore, error) {
-	patterns, err := ignorefile.ReadAll(r)
+// ParseIgnore reads the text of an ignore file, which is an error beyond [MaxIgnore].
+func ParseIgnore(name string, text []byte) (*Ignore, error) {
+	if len(text) > MaxIgnore {
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, MaxIgnore)
+	}
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

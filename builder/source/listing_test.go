@@ -141,7 +141,7 @@ func TestStatCachesAreBounded(t *testing.T) {
 		}
 		os.Chtimes(name, when, when)
 	}
-	if err := forget(dir, now); err != nil {
+	if err := forget(dir, statFiles, now); err != nil {
 		t.Fatal(err)
 	}
 	left, _ := os.ReadDir(dir)

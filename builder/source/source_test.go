@@ -101,7 +101,7 @@ func TestIgnore(t *testing.T) {
 		{"*\n!nothing", ""},
 	} {
 		f, _ := folder(t, all...)
-		ignore, err := ParseIgnore(".dockerignore", strings.NewReader(tc.patterns))
+		ignore, err := ParseIgnore(".dockerignore", []byte(tc.patterns))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func FuzzIgnore(f *testing.F) {
 	f.Add("*\n!a/b", "a/b")
 	f.Add("[", "x")
 	f.Fuzz(func(t *testing.T, patterns, p string) {
-		ignore, err := ParseIgnore("f", strings.NewReader(patterns))
+		ignore, err := ParseIgnore("f", []byte(patterns))
 		if err != nil {
 			return
 		}
@@ -194,7 +194,7 @@ func FuzzIgnore(f *testing.F) {
 }
 
 func TestDockerignoreWithoutPattern(t *testing.T) {
-	if _, err := ParseIgnore(".dockerignore", strings.NewReader("!\n")); err == nil {
+	if _, err := ParseIgnore(".dockerignore", []byte("!\n")); err == nil {
 		t.Error("a lone ! was accepted")
 	}
 }

@@ -197,7 +197,7 @@ func (c *StatCache) Save() error {
 	if err := lockfile.AtomicWrite(c.path, data, 0o600, false); err != nil {
 		return fmt.Errorf("write stat cache: %w", err)
 	}
-	return forget(dir, time.Now())
+	return forget(dir, statFiles, time.Now())
 }
 
 // records gives what the next file holds, sorted.
@@ -228,8 +228,8 @@ func (c *StatCache) records() []byte {
 	return bytes.Join(all, nil)
 }
 
-// forget removes the files of contexts that nobody builds any more.
-func forget(dir string, now time.Time) error {
+// forget removes the files of contexts, or of URLs, that nobody builds any more: the oldest beyond a number.
+func forget(dir string, most int, now time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) == 0 {
 		return err
@@ -242,7 +242,7 @@ func forget(dir string, now time.Time) error {
 	}
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
 	for i, f := range files {
-		if i < statFiles && now.Sub(f.ModTime()) < statAge {
+		if i < most && now.Sub(f.ModTime()) < statAge {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

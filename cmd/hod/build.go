@@ -43,7 +43,7 @@ func buildCommand() *cli.Command {
 func excerpt(c *cli.Context, err error) error {
 	var e *builder.RecipeError
 	if errors.As(err, &e) && !errors.Is(err, context.Canceled) {
-		fmt.Fprint(c.App.ErrWriter, e.Excerpt())
+		fmt.Fprint(c.App.ErrWriter, printable(e.Excerpt()))
 	}
 	return err
 }
@@ -73,7 +73,7 @@ func build(c *cli.Context, s *layers.Store) error {
 	if err != nil {
 		return err
 	}
-	return printBuild(c, res)
+	return printBuild(c, o, res)
 }
 
 // buildOptions reads the flags.
@@ -117,6 +117,9 @@ func buildOptions(c *cli.Context, s *layers.Store, client *registry.Client) (bui
 			}
 		}
 	}
+	if err := asIndex(&o); err != nil {
+		return o, err
+	}
 	if err := buildOutputs(c, s, client, &o); err != nil {
 		return o, err
 	}
@@ -130,6 +133,21 @@ func buildOptions(c *cli.Context, s *layers.Store, client *registry.Client) (bui
 		return o, err
 	}
 	return o, timestamps(c, &o)
+}
+
+// asIndex reads BUILDKIT_MULTI_PLATFORM, which asks for an index of one platform too.
+func asIndex(o *builder.Options) (err error) {
+	v := o.Args["BUILDKIT_MULTI_PLATFORM"]
+	if v == "" {
+		return nil
+	}
+	if o.Index, err = strconv.ParseBool(v); err != nil {
+		return fmt.Errorf("BUILDKIT_MULTI_PLATFORM=%s is neither true nor false", v)
+	}
+	if !o.Index && len(o.Platforms) > 1 {
+		return errors.New("BUILDKIT_MULTI_PLATFORM=false: several platforms make an index")
+	}
+	return nil
 }
 
 // timestamps reads --timestamps, and SOURCE_DATE_EPOCH of the environment as the build argument of that name.

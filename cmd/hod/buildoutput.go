@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ func buildOutputs(c *cli.Context, s *layers.Store, client *registry.Client, o *b
 		r := outputReader{Output: builder.Output{Stdout: c.App.Writer}}
 		if err := r.read(spec); err != nil {
 			return err
+		}
+		if f, ok := c.App.Writer.(*os.File); ok && r.Dest == "-" && isTerminal(f) {
+			return withHint(fmt.Errorf("--output %q: an archive is nothing for a terminal", spec), "dest=FILE names a file")
 		}
 		o.Outputs = append(o.Outputs, r.Output)
 	}
@@ -238,6 +242,9 @@ func (r *outputReader) finish() error {
 			return fmt.Errorf("tar=%s does not go with type=%s", r.tar, r.Type)
 		}
 		r.Folder = !on
+	}
+	if r.Dest == "" && !r.Folder && (r.Type == "tar" || r.Type == "oci") {
+		r.Dest = "-"
 	}
 	return nil
 }

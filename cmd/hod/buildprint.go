@@ -4,14 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/hodbuild/hod/builder"
 	"github.com/hodbuild/hod/cmd/hod/progress"
 	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/lockfile"
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 )
 
@@ -51,20 +54,14 @@ func logHint(err error, v *progress.View) error {
 	return err
 }
 
-// printBuild prints the ID with -q and writes the files that flags ask for.
-func printBuild(c *cli.Context, res *builder.Result) error {
-	if c.Bool("quiet") || c.String("progress") == "quiet" {
-		for _, img := range res.Images {
-			fmt.Fprintln(c.App.Writer, img.ID)
-		}
+// printBuild prints the ID with -q, unless an archive went there, and writes the files that flags ask for.
+func printBuild(c *cli.Context, o builder.Options, res *builder.Result) error {
+	if mode, _ := progressMode(c); mode == "quiet" && len(res.Images) > 0 && !slices.ContainsFunc(o.Outputs, toStdout) {
+		fmt.Fprintln(c.App.Writer, resultID(res))
 	}
 	if file := c.String("iidfile"); file != "" {
-		id := res.Images[0].ID
-		if len(res.Images) > 1 { // one file, one word: the index of all
-			id = res.Top.Digest
-		}
-		if err := lockfile.AtomicWrite(file, []byte(id), 0o644, false); err != nil {
-			return err
+		if err := writeNamed(file, []byte(resultID(res))); err != nil {
+			return fmt.Errorf("--iidfile %s: %w", file, err)
 		}
 	}
 	file := c.String("metadata-file")
@@ -75,7 +72,28 @@ func printBuild(c *cli.Context, res *builder.Result) error {
 	if err != nil {
 		return err
 	}
-	return lockfile.AtomicWrite(file, append(raw, '\n'), os.FileMode(0o644), false)
+	if err := writeNamed(file, append(raw, '\n')); err != nil {
+		return fmt.Errorf("--metadata-file %s: %w", file, err)
+	}
+	return nil
+}
+
+func toStdout(out builder.Output) bool { return out.Dest == "-" }
+
+// resultID is the one word for what was built: the image's ID, or the digest of the index of several.
+func resultID(res *builder.Result) digest.Digest {
+	if len(res.Images) > 1 {
+		return res.Top.Digest
+	}
+	return res.Images[0].ID
+}
+
+// writeNamed writes a file that a flag names.
+func writeNamed(name string, data []byte) error {
+	return lockfile.Replace(name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 }
 
 // metadata is what --metadata-file says, by Docker's names.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,11 @@ const maxSecret = 500 << 10
 
 func readSecret(v string, o *builder.RunOptions) error {
 	at := map[string]string{}
-	for part := range strings.SplitSeq(v, ",") {
+	parts, err := csv.NewReader(strings.NewReader(v)).Read()
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
 			return fmt.Errorf("%q is not NAME=VALUE", part)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -16,8 +17,7 @@ import (
 
 // progressFlag is how a verb shows what it does.
 func progressFlag() cli.Flag {
-	return &cli.StringFlag{Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"},
-		Usage: "auto, tty, plain, json, rawjson or quiet"}
+	return &cli.StringFlag{Name: "progress", Value: "auto", Usage: "auto, tty, plain, json, rawjson or quiet; auto is what BUILDKIT_PROGRESS says"}
 }
 
 // newView makes the view that --progress and --quiet ask for; title says what
@@ -30,12 +30,15 @@ func newView(c *cli.Context, title string) (*progress.View, error) {
 	return progress.New(progress.Options{W: c.App.ErrWriter, Mode: mode, Title: progress.Printable(title)})
 }
 
+// progressMode reads --progress and --quiet. What the environment says is for builds that do not say themselves.
 func progressMode(c *cli.Context) (string, error) {
 	mode := cmp.Or(c.String("progress"), "auto")
 	switch {
-	case !c.Bool("quiet"):
+	case !c.Bool("quiet") && mode != "auto":
 		return mode, nil
-	case c.IsSet("progress") && mode != "auto" && mode != "quiet":
+	case !c.Bool("quiet"):
+		return cmp.Or(os.Getenv("BUILDKIT_PROGRESS"), mode), nil
+	case mode != "auto" && mode != "quiet":
 		return "", fmt.Errorf("--progress %s and --quiet do not go together", mode)
 	}
 	return "quiet", nil

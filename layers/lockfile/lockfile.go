@@ -12,6 +12,7 @@
 //
 // [AtomicWrite] writes aside and renames, so a reader sees the old bytes or the
 // new ones and never a part; with sync, what it wrote also outlives a power cut.
+// [Replace] does so for a file that a user named, which may be a device.
 package lockfile
 
 import (

@@ -3,7 +3,10 @@ package lockfile
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +42,30 @@ func AtomicWriteVia(dir, prefix, path string, data []byte, perm os.FileMode, syn
 		return SyncDir(filepath.Dir(path))
 	}
 	return nil
+}
+
+// Replace writes a file that somebody named, with mode 0644: aside, and renamed when it is whole. A device, a pipe or a link
+// that is there (/dev/null, /dev/stdout) is no file to be replaced: it is written into.
+func Replace(path string, write func(io.Writer) error) error {
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+"*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no folder %q", filepath.Dir(path))
+	}
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 func writeFile(path string, data []byte, perm os.FileMode, sync bool) error {
