@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/registry/server"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // TestFewQuestions writes down what a registry is asked: no ping before a pull, one
@@ -48,17 +50,29 @@ func TestFewQuestions(t *testing.T) {
 		_, err := c.PushAs(ctx, store, host+"/app", host+"/app", PushOptions{})
 		return err
 	}
-	link := func(c *Client) error {
+	copies := func(from, to string) func(c *Client) error {
 		place := func(name string) Place { return Place{Kind: "registry", Name: host + name} }
-		_, err := c.Copy(ctx, store, place("/app:latest"), place("/new/app:1"), CopyOptions{NoReferrers: true})
-		return err
+		return func(c *Client) error {
+			_, err := c.Copy(ctx, store, place(from), place(to), CopyOptions{NoReferrers: true})
+			return err
+		}
 	}
+	link := copies("/app:latest", "/new/app:1")
 	during("a pull", pull, "GET manifest", "GET blob", "GET blob", "GET blob")
 	during("a push of what is there", push, "HEAD manifest")
 	inner = server.New(openStore(t), server.Options{}) // which has nothing of that
 	during("a push of a known image", push, "HEAD manifest", "HEAD blob", "HEAD blob", "HEAD blob", "POST", "POST", "POST", "PUT", "PUT", "PUT", "PUT manifest")
 	during("a copy within the registry", link, "GET manifest", "HEAD manifest", "POST", "POST", "POST", "PUT manifest")
 	during("the same copy again", link, "GET manifest", "HEAD manifest")
+	desc, err := store.ResolveDescriptor(host + "/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, ocispec.MediaTypeImageIndex, desc.MediaType, desc.Digest, desc.Size)
+	send(t, inner, http.MethodPut, "/v2/app/manifests/list", ocispec.MediaTypeImageIndex, index)
+	during("a copy of an index", copies("/app:list", "/other:1"), "GET manifest", "HEAD manifest", "GET manifest", "HEAD manifest", "POST", "POST", "POST", "PUT manifest", "PUT manifest")
+	during("a copy of the index under another tag", copies("/app:list", "/other:2"), "GET manifest", "HEAD manifest", "GET manifest", "HEAD manifest", "PUT manifest")
+	during("that copy again", copies("/app:list", "/other:1"), "GET manifest", "HEAD manifest")
 }
 
 // TestPushMendsARegistry has a registry that kept a manifest and lost one of its blobs:

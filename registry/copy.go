@@ -150,15 +150,16 @@ func (c *copying) tree(ctx context.Context, d tagged, depth int) error {
 		return err
 	}
 	d.MediaType = m.MediaType
-	if _, err := c.parts(ctx, d.Descriptor, m, depth); err != nil {
+	there, err := c.parts(ctx, d.Descriptor, m, depth)
+	if err != nil || there && d.tag == "" {
 		return err
 	}
 	return c.to.manifest(ctx, d, raw, m)
 }
 
-// parts copies what a manifest names, and what refers to it. A destination that
-// has the manifest has its parts. At depth 0 it tells whether the destination's
-// name means the manifest already.
+// parts copies what a manifest names, and what refers to it, and tells whether the
+// manifest is there: a destination that has it has its parts. At depth 0 that is whether
+// the destination's name means it already.
 func (c *copying) parts(ctx context.Context, d ocispec.Descriptor, m *layers.Manifest, depth int) (there bool, err error) {
 	if c.done[d.Digest] {
 		return false, nil

@@ -292,7 +292,7 @@ func (c *Client) copyByStore(ctx context.Context, store *layers.Store, from, to 
 	if _, err = loadTo(ctx, store, from, name); err != nil {
 		return desc, err
 	}
-	defer func() { err = errors.Join(err, store.Untag(ctx, name)) }()
+	defer func() { err = errors.Join(err, store.Untag(context.WithoutCancel(ctx), name)) }()
 	return c.copyFromStore(ctx, store, Place{Kind: "store", Name: name}, to, o)
 }
 

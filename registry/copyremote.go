@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -146,14 +147,7 @@ func (r remote) blob(ctx context.Context, d ocispec.Descriptor, c transfer.Conte
 }
 
 func (r remote) manifest(ctx context.Context, d tagged, raw []byte, m *layers.Manifest) error {
-	if there, err := r.has(ctx, d.Descriptor, false); err != nil || there && d.tag == "" {
-		return err
-	}
-	ref := d.tag
-	if ref == "" {
-		ref = string(d.Digest)
-	}
-	return r.put(ctx, ref, d.Descriptor, raw)
+	return r.put(ctx, cmp.Or(d.tag, string(d.Digest)), d.Descriptor, raw)
 }
 
 func (r remote) name(ctx context.Context, d ocispec.Descriptor, raw []byte, m *layers.Manifest) error {

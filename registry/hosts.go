@@ -24,12 +24,15 @@ type hostConfig struct {
 	scheme, host string // empty: the registry's own
 	path         string // in place of /v2, if override_path says so
 	mirror       bool
-	general      bool     // of the folder _default, which is no host's own
+	folder       string   // in which it was found: the registry's own, or that of every host
 	capabilities []string // nil is all that there are
 	header       http.Header
 	tls          *tls.Config // nil is the machine's usual
 	dialTimeout  time.Duration
 }
+
+// everyHost is the folder for hosts that have none of their own.
+const everyHost = "_default"
 
 // hostDirs are the folders in which hosts are configured, the first to rule
 // first.
@@ -48,9 +51,9 @@ func hostDirs() []string {
 // mirrors, then the registry itself. The first folder that knows the registry
 // rules, and where none does the folder _default of one.
 func readHosts(dirs []string, registry string) ([]hostConfig, error) {
-	names := []string{registry, strings.Replace(registry, ":", "_", 1) + "_", "_default"}
+	names := []string{registry, strings.Replace(registry, ":", "_", 1) + "_", everyHost}
 	if !strings.Contains(registry, ":") {
-		names = []string{registry, "_default"}
+		names = []string{registry, everyHost}
 	}
 	for _, name := range names {
 		for _, dir := range dirs {
@@ -64,7 +67,7 @@ func readHosts(dirs []string, registry string) ([]hostConfig, error) {
 				return nil, fmt.Errorf("read how to reach %s: %w", registry, err)
 			}
 			for i := range set {
-				set[i].general = name == "_default"
+				set[i].folder = name
 			}
 			if set != nil {
 				return set, nil

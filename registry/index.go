@@ -207,9 +207,9 @@ func (c *Client) bring(ctx context.Context, store *layers.Store, n layers.Name, 
 func (s *session) refer(ctx context.Context, l *transfer.Line, subject digest.Digest, d ocispec.Descriptor, m *layers.Manifest) error {
 	tag := fallbackTag(subject)
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
-	raw, kind, err := l.Document(ctx, l.Path("manifests/%s", tag), http.Header{"Accept": {accept}}, layers.MaxManifest)
+	raw, header, err := l.Document(ctx, l.Path("manifests/%s", tag), http.Header{"Accept": {accept}}, layers.MaxManifest)
 	if err == nil {
-		if _, _, err = describe(tag, kind, raw); err == nil {
+		if _, _, err = describe(tag, header, raw); err == nil {
 			err = json.Unmarshal(raw, &index)
 		}
 	}

@@ -5,12 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"slices"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/hodbuild/hod/registry/transfer"
 )
 
@@ -23,6 +23,8 @@ type lazy struct {
 	host  string
 	plain bool // it is spoken to without TLS, as far as is known
 	named bool // there is a credential for it
+
+	patience transfer.Patience
 	// login makes the transport that authenticates. challenge is the host's 401; nil
 	// is a host that must be asked for it.
 	login func(ctx context.Context, challenge *http.Response) (http.RoundTripper, error)
@@ -36,9 +38,9 @@ type lazy struct {
 func (l *lazy) RoundTrip(req *http.Request) (*http.Response, error) {
 	rt, known := l.state()
 	if rt != nil {
-		return rt.RoundTrip(req)
+		return l.carry(rt, req)
 	}
-	if req.URL.Host != l.host {
+	if !transfer.SameHost(req.URL.Scheme, req.URL.Host, l.host) {
 		return l.base.RoundTrip(req)
 	}
 	repeatable := req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
@@ -57,8 +59,7 @@ func (l *lazy) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	var challenge *http.Response
 	if err == nil {
-		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // so that the connection is used again
-		resp.Body.Close()
+		_, _ = l.patience.ReadSome(resp.Body, maxHandshake) // so that the connection is used again
 		if resp.StatusCode == http.StatusUnauthorized {
 			challenge = resp
 		}
@@ -121,7 +122,18 @@ func (l *lazy) again(req *http.Request, challenge *http.Response) (*http.Respons
 	}
 	rt := l.rt
 	l.mu.Unlock()
-	return rt.RoundTrip(req)
+	return l.carry(rt, req)
+}
+
+// carry sends a request with credentials. A token that has run out is asked for anew on
+// its way; a refusal of that is the host's.
+func (l *lazy) carry(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+	resp, err := rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), handshake{}, req.URL)))
+	var refused *transport.Error
+	if errors.As(err, &refused) {
+		return nil, dialError(l.host, err)
+	}
+	return resp, err
 }
 
 // away tells of failures before there was a connection to a registry at all: no

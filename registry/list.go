@@ -79,7 +79,7 @@ func pages(ctx context.Context, l *transfer.Line, path string, each func([]byte)
 	seen := map[string]bool{}
 	for range maxPages {
 		seen[path] = true
-		raw, header, err := l.Page(ctx, path, nil, layers.MaxManifest)
+		raw, header, err := l.Document(ctx, path, nil, layers.MaxManifest)
 		if err == nil {
 			err = each(raw)
 		}
@@ -110,7 +110,7 @@ func nextPage(l *transfer.Line, path, link string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the listing's next page: %w", err)
 	}
-	if next.Host != at.Host {
+	if !transfer.SameHost(at.Scheme, next.Host, at.Host) {
 		return "", fmt.Errorf("the listing goes on at another host (%s)", next.Host)
 	}
 	return next.RequestURI(), nil

@@ -69,33 +69,44 @@ func (c *Client) checkLogin(ctx context.Context, at string, cred auth.Credential
 	if err != nil {
 		return false, err
 	}
+	ctx = shakingHands(ctx)
 	challenge, err := transport.Ping(ctx, reg, end.rt)
 	if err != nil {
 		return false, dialError(host, err)
 	}
+	asked = challenge.Scheme != ""
 	t, err := transport.NewWithContext(ctx, reg, cred.Authenticator(), end.rt, nil)
-	if err != nil {
-		return false, dialError(host, err)
+	if err != nil { // a server of tokens looks at the password before the registry does
+		return asked, loginError(host, err)
 	}
-	return challenge.Scheme != "", knock(ctx, t, host, end.scheme+"://"+reg.RegistryStr()+"/v2/")
+	return asked, c.knock(ctx, t, host, end.scheme+"://"+reg.RegistryStr()+"/v2/")
+}
+
+// loginError tells a password that is wrong from other refusals.
+func loginError(host string, err error) error {
+	err = dialError(host, err)
+	if s := transfer.Status(err); s == http.StatusUnauthorized || s == http.StatusForbidden {
+		return fmt.Errorf("%w (%w)", errWrongLogin, err)
+	}
+	return err
 }
 
 // knock asks for a registry's base with a credential.
-func knock(ctx context.Context, t http.RoundTripper, host, url string) error {
+func (c *Client) knock(ctx context.Context, t http.RoundTripper, host, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
 	resp, err := t.RoundTrip(req)
 	if err != nil {
-		return dialError(host, err)
+		return loginError(host, err)
 	}
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
 		resp.Body.Close()
 		return errWrongLogin
 	}
 	if resp.StatusCode != http.StatusOK {
-		return transfer.Refusal(http.MethodGet, resp)
+		return c.patience.Refusal(http.MethodGet, resp)
 	}
 	return resp.Body.Close()
 }

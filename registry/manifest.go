@@ -41,8 +41,16 @@ func (c *Client) Digest(ctx context.Context, ref string) (digest.Digest, error) 
 	if err != nil {
 		return "", err
 	}
+	d, err := s.digest(ctx, n)
+	if err != nil {
+		return "", fmt.Errorf("digest of %s: %w", n.Familiar(), err)
+	}
+	return d, nil
+}
+
+func (s *session) digest(ctx context.Context, n layers.Name) (digest.Digest, error) {
 	var got digest.Digest
-	err = s.each(ctx, func(l *transfer.Line) error {
+	err := s.each(ctx, func(l *transfer.Line) error {
 		resp, err := l.Do(ctx, http.MethodHead, l.Path("manifests/%s", refOf(n)), http.Header{"Accept": {accept}}, nil, http.StatusOK)
 		if err != nil {
 			return err
@@ -50,18 +58,16 @@ func (c *Client) Digest(ctx context.Context, ref string) (digest.Digest, error) 
 		got = digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 		return resp.Body.Close()
 	})
-	if err != nil {
-		return "", fmt.Errorf("digest of %s: %w", n.Familiar(), err)
+	if err != nil || got.Validate() == nil && (n.Digest == "" || n.Digest == got) {
+		return got, err
 	}
-	if got.Validate() == nil && (n.Digest == "" || n.Digest == got) {
-		return got, nil
-	}
-	desc, _, err := c.Manifest(ctx, ref)
+	desc, _, _, err := s.read(ctx, refOf(n))
 	return desc.Digest, err
 }
 
-// CopyBlob writes a blob of a repository to w as it comes; name must have the
-// blob's digest. An error tells that what was written is not the blob.
+// CopyBlob writes a blob of a repository to w as it comes, and goes on where a connection
+// breaks; name must have the blob's digest. An error tells that what was written is not
+// the blob.
 func (c *Client) CopyBlob(ctx context.Context, w io.Writer, name string) error {
 	n, err := layers.ParseName(name)
 	if err != nil {
@@ -75,15 +81,20 @@ func (c *Client) CopyBlob(ctx context.Context, w io.Writer, name string) error {
 		return err
 	}
 	h := n.Digest.Algorithm().Hash()
-	err = s.each(ctx, func(l *transfer.Line) error {
-		r, err := l.Blob(ctx, n.Digest, 0)
-		if err != nil {
+	both, at, before := io.MultiWriter(w, h), int64(0), int64(0)
+	for again := true; again; again = err != nil && at-before >= transfer.LeastStep && ctx.Err() == nil {
+		before = at
+		err = s.each(ctx, func(l *transfer.Line) error {
+			r, err := l.Blob(ctx, n.Digest, at)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			k, err := io.Copy(both, r)
+			at += k
 			return err
-		}
-		defer r.Close()
-		_, err = io.Copy(io.MultiWriter(w, h), r)
-		return err
-	})
+		})
+	}
 	if err == nil && digest.NewDigest(n.Digest.Algorithm(), h) != n.Digest {
 		err = &layers.DigestError{Want: n.Digest, Got: digest.NewDigest(n.Digest.Algorithm(), h)}
 	}
@@ -152,6 +163,24 @@ func (c *Client) Delete(ctx context.Context, ref string) error {
 		err = &untagError{err}
 	}
 	return err
+}
+
+// DeleteManifest removes what a name means from its registry, and so all its tags. The
+// registry itself is asked what that is: a mirror may be behind.
+func (c *Client) DeleteManifest(ctx context.Context, ref string) error {
+	n, err := layers.ParseName(ref)
+	if err != nil {
+		return err
+	}
+	s, err := c.dial(n, toDelete)
+	if err != nil {
+		return err
+	}
+	itself := &session{c: c, ways: []*way{s.origin()}}
+	if n.Digest, err = itself.digest(ctx, n); err != nil {
+		return fmt.Errorf("delete what %s means: %w", n.Familiar(), err)
+	}
+	return c.remove(ctx, n, "manifests/"+string(n.Digest))
 }
 
 // untagError is a registry that deletes only by digest.

@@ -7,13 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/hodbuild/hod/registry/transfer"
 )
@@ -32,10 +28,15 @@ type guard struct {
 	host     string      // whose guard it is
 	header   http.Header // for this host alone
 	prefix   string      // in place of /v2
+	// near tells whether this host may send us for tokens to an address that is given as
+	// such, and near.
+	near func(host string) bool
 }
 
 // RoundTrip sends a request, or refuses to.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	onErrand := errand(req)
+	req = g.unveiled(req)
 	if req.URL.Scheme != "https" && !g.plain(req.URL.Host) {
 		if req.Body != nil {
 			req.Body.Close()
@@ -47,7 +48,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &transfer.FinalError{Err: fmt.Errorf("%s wants a credential sent on to %s://%s, another origin", req.Response.Request.URL.Host, req.URL.Scheme, req.URL.Host)}
 	}
 	req = g.own(req)
-	if req.Context().Value(handshake{}) != nil {
+	if onErrand {
 		return g.handshake(req)
 	}
 	resp, err := g.send(req)
@@ -60,16 +61,17 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // send sends a request over the wire to where it goes.
 func (g *guard) send(req *http.Request) (*http.Response, error) {
-	if strings.TrimSuffix(req.URL.Host, ":443") == strings.TrimSuffix(g.host, ":443") {
-		resp, err := g.inner.RoundTrip(req)
+	if transfer.SameHost(req.URL.Scheme, req.URL.Host, g.host) {
+		resp, err := alone(g.inner, req)
 		if err == nil && resp.StatusCode == http.StatusUnauthorized {
 			g.others.heed(resp)
+			veil(resp.Header, g.near)
 		}
 		return resp, err
 	}
 	wire, err := g.others.to(req.URL.Host)
 	if err == nil {
-		return wire.RoundTrip(req)
+		return alone(wire, req)
 	}
 	if req.Body != nil {
 		req.Body.Close()
@@ -89,7 +91,7 @@ func strays(req *http.Request) bool {
 
 // own changes a request to the guard's own host as hosts.toml says.
 func (g *guard) own(req *http.Request) *http.Request {
-	if req.URL.Host != g.host || g.header == nil && g.prefix == "" {
+	if !transfer.SameHost(req.URL.Scheme, req.URL.Host, g.host) || len(g.header) == 0 && g.prefix == "" {
 		return req
 	}
 	req = req.Clone(req.Context())
@@ -102,22 +104,41 @@ func (g *guard) own(req *http.Request) *http.Request {
 	return req
 }
 
+// handshake marks what is done to log in, with the request on whose way that is, if it
+// is on one's.
+type handshake struct{}
+
+// shakingHands is a context for a login that is on nobody's way.
+func shakingHands(ctx context.Context) context.Context {
+	return context.WithValue(ctx, handshake{}, (*url.URL)(nil))
+}
+
+// errand tells of the requests of a handshake: they are tried again here, the others by
+// those who send them.
+func errand(req *http.Request) bool {
+	of, ok := req.Context().Value(handshake{}).(*url.URL)
+	return ok && of != req.URL
+}
+
 // handshake sends a request of the authentication, which has no body worth
 // keeping, and tries again what may pass.
 func (g *guard) handshake(req *http.Request) (*http.Response, error) {
 	for try := 1; ; try++ {
 		resp, err := g.send(req)
 		if err == nil {
-			err = readWhole(resp)
+			err = g.readWhole(resp)
 		}
 		wait, again := g.patience.After(resp, err, try)
-		if !again || err != nil && away(err) || req.Body != nil && req.GetBody == nil {
+		if !again || req.Context().Err() != nil || err != nil && away(err) || req.Body != nil && req.GetBody == nil {
 			if err != nil {
 				return nil, err
 			}
 			return resp, nil
 		}
-		if err := g.patience.Sleep(req.Context(), refusedOr(resp, err), wait); err != nil {
+		if err == nil {
+			err = g.patience.Refusal(req.Method, resp)
+		}
+		if err := g.patience.Sleep(req.Context(), err, wait); err != nil {
 			return nil, err
 		}
 		if req.GetBody != nil {
@@ -128,22 +149,13 @@ func (g *guard) handshake(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// refusedOr is why a handshake is tried again.
-func refusedOr(resp *http.Response, err error) error {
-	if err != nil {
-		return err
-	}
-	return transfer.Refusal(resp.Request.Method, resp)
-}
-
 // maxHandshake bounds the answers of an authentication.
 const maxHandshake = 64 << 10
 
 // readWhole takes the body of a small answer into memory, so that one that breaks
 // off is noticed here, and one without end ends.
-func readWhole(resp *http.Response) error {
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxHandshake))
-	resp.Body.Close()
+func (g *guard) readWhole(resp *http.Response) error {
+	raw, err := g.patience.ReadSome(resp.Body, maxHandshake)
 	resp.Body = io.NopCloser(bytes.NewReader(raw))
 	return err
 }
@@ -158,94 +170,4 @@ func (e *plainTextError) Error() string {
 // Hint is what to do about it.
 func (e *plainTextError) Hint() string {
 	return fmt.Sprintf("--plain-http %s allows it, if you trust the network as far as there", e.host)
-}
-
-// reach is how far away an address is.
-type reach int
-
-const (
-	nowhere reach = iota // a link's own addresses: no registry lives there, a cloud's keys do
-	loopback
-	private
-	public
-)
-
-func reachOf(ip net.IP) reach {
-	switch {
-	case ip == nil, ip.IsLinkLocalUnicast(), ip.IsLinkLocalMulticast(), ip.IsMulticast(), ip.IsUnspecified():
-		return nowhere
-	case ip.IsLoopback():
-		return loopback
-	case ip.IsPrivate():
-		return private
-	}
-	return public
-}
-
-// expect notes a host that the user or a configuration named. The caller holds
-// the client's lock.
-func (c *Client) expect(host string) {
-	if _, known := c.reached[bareHost(host)]; !known {
-		c.reached[bareHost(host)] = public
-	}
-}
-
-// dialer connects to hosts that the user named wherever they are. To others, to
-// which a registry sends us for tokens, pages or blobs, it connects only if they
-// are no nearer to this machine than the registry itself: a registry in the
-// world must not make us ask what listens here, or on the network around. What
-// counts is the address after the name was looked up.
-func (c *Client) dialer() *guardedDialer {
-	return &guardedDialer{c: c, Timeout: 30 * time.Second}
-}
-
-type guardedDialer struct {
-	c       *Client
-	Timeout time.Duration
-}
-
-// DialContext connects to host:port.
-func (g *guardedDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	host := bareHost(addr)
-	d := net.Dialer{Timeout: g.Timeout, KeepAlive: 30 * time.Second}
-	d.Control = func(_, address string, _ syscall.RawConn) error {
-		return g.c.admit(host, net.ParseIP(bareHost(address)))
-	}
-	return d.DialContext(ctx, network, addr)
-}
-
-// admit decides about one address of a host.
-func (c *Client) admit(host string, ip net.IP) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at := reachOf(ip)
-	if _, named := c.reached[host]; named || isProxy(host) {
-		c.reached[host] = min(c.reached[host], at)
-		return nil
-	}
-	nearest := public
-	for _, r := range c.reached {
-		nearest = min(nearest, r)
-	}
-	if at == nowhere || at < nearest {
-		return fmt.Errorf("%w: %s is at %s", errNearer, host, ip)
-	}
-	return nil
-}
-
-// errNearer is a server that points to an address where no stranger should send us.
-var errNearer = errors.New("the registry points to a server on this machine or its network")
-
-// isProxy tells of the proxies that the environment names.
-func isProxy(host string) bool {
-	for _, key := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"} {
-		v := os.Getenv(key)
-		if !strings.Contains(v, "://") {
-			v = "http://" + v
-		}
-		if u, err := url.Parse(v); err == nil && u.Hostname() != "" && u.Hostname() == host {
-			return true
-		}
-	}
-	return false
 }

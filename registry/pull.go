@@ -54,18 +54,14 @@ func (c *Client) Fetch(ctx context.Context, store *layers.Store, r *Remote) (*la
 
 // fetch brings each of the image's layers once, several at a time.
 func (c *Client) fetch(ctx context.Context, store *layers.Store, lease *layers.Lease, r *Remote, o layers.IngestOptions) (*layers.Image, error) {
+	once, err := eachOnce(r.Manifest.Layers)
+	if err != nil {
+		return nil, err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.o.Jobs)
-	seen := map[digest.Digest]int64{}
-	for i, d := range r.Manifest.Layers {
-		size, again := seen[d.Digest]
-		if again && size != d.Size {
-			return nil, fmt.Errorf("the manifest gives layer %s two sizes", d.Digest)
-		}
-		if again {
-			continue
-		}
-		seen[d.Digest] = d.Size
+	for _, i := range once {
+		d := r.Manifest.Layers[i]
 		c.event(Event{ID: string(d.Digest), Action: "waiting", Total: d.Size})
 		g.Go(func() error {
 			if err := lease.Hold(d.Digest, r.Chain[i]); err != nil {
@@ -78,6 +74,21 @@ func (c *Client) fetch(ctx context.Context, store *layers.Store, lease *layers.L
 		return nil, err
 	}
 	return store.PutImage(ctx, r.Config, r.Chain, layers.PutImageOptions{Source: r.Name.String(), Manifest: &r.Desc, RawManifest: r.Raw})
+}
+
+// eachOnce tells where each layer stands first.
+func eachOnce(list []ocispec.Descriptor) (first []int, err error) {
+	sizes := map[digest.Digest]int64{}
+	for i, d := range list {
+		switch size, again := sizes[d.Digest]; {
+		case !again:
+			sizes[d.Digest] = d.Size
+			first = append(first, i)
+		case size != d.Size:
+			return nil, fmt.Errorf("the manifest gives layer %s two sizes", d.Digest)
+		}
+	}
+	return first, nil
 }
 
 // fetchLayer brings one layer into the store, unless it is there.
@@ -137,10 +148,12 @@ func (s *session) fetchBlob(ctx context.Context, store *layers.Store, d ocispec.
 
 // fill completes a partial file and uses it. What an earlier run left may be
 // wrong, and so may what came now: bytes that are not the blob are followed by
-// one download of the whole.
+// a download of the whole, first from the host that was asked after the one that was
+// asked first.
 func (s *session) fill(ctx context.Context, p *layers.Partial, d ocispec.Descriptor, use use) error {
+	ways := s.blobWays()
 	for try := 1; ; try++ {
-		err := s.stream(ctx, p, d, use)
+		err := s.stream(ctx, p, d, ways, use)
 		var mismatch *layers.DigestError
 		if !errors.As(err, &mismatch) && !errors.Is(err, transfer.ErrTooLong) {
 			return err
@@ -148,15 +161,16 @@ func (s *session) fill(ctx context.Context, p *layers.Partial, d ocispec.Descrip
 		if terr := errors.Join(p.SetState(nil), p.File().Truncate(0)); terr != nil {
 			return errors.Join(err, terr)
 		}
-		if try == 2 {
+		if try == max(2, len(ways)) {
 			return err
 		}
+		ways = append(ways[1:], ways[0])
 	}
 }
 
 // stream downloads what is missing of a partial file while it is used from its
 // start on.
-func (s *session) stream(ctx context.Context, p *layers.Partial, d ocispec.Descriptor, use use) error {
+func (s *session) stream(ctx context.Context, p *layers.Partial, d ocispec.Descriptor, ways []transfer.Way, use use) error {
 	state, err := p.State()
 	if err != nil {
 		return err
@@ -166,7 +180,7 @@ func (s *session) stream(ctx context.Context, p *layers.Partial, d ocispec.Descr
 	}
 	ledger := transfer.NewLedger(p.File(), d.Size, state, p.SetState)
 	down := &transfer.Download{
-		Ways: s.blobWays(), Blob: d, File: p.File(), Ledger: ledger, Ranges: s.c.o.Ranges, Slots: s.c.slots,
+		Ways: ways, Blob: d, File: p.File(), Ledger: ledger, Ranges: s.c.o.Ranges, Slots: s.c.slots,
 		Event: func(have int64) {
 			s.c.event(Event{ID: string(d.Digest), Action: "download", Current: have, Total: d.Size})
 			if have == d.Size {

@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/hodbuild/hod/registry/auth"
 	"github.com/hodbuild/hod/registry/transfer"
 )
@@ -73,8 +74,9 @@ type Client struct {
 	mu       sync.Mutex // guards what follows
 	sessions map[string]*session
 	ends     map[string][]*endpoint // by registry
-	noted    map[blobIn]string      // repositories that have a blob
-	reached  map[string]reach       // hosts that were asked for, and how far away they are
+	creds    map[string]authn.Authenticator
+	noted    map[blobIn]string // repositories that have a blob
+	reached  map[string]reach  // hosts that were asked for, and how far away they are
 }
 
 // New makes a client.
@@ -92,6 +94,7 @@ func New(o Options) *Client {
 		o: o, auth: auth.Default(), slots: make(chan struct{}, 2*max(o.Jobs, o.Ranges)),
 		patience: transfer.Patience{Idle: time.Minute, Pause: 400 * time.Millisecond, Limit: time.Minute},
 		sessions: map[string]*session{}, ends: map[string][]*endpoint{}, reached: map[string]reach{}, noted: map[blobIn]string{},
+		creds: map[string]authn.Authenticator{},
 	}
 	c.patience.Tell = func(err error, wait time.Duration) {
 		c.event(Event{Action: "note", Text: fmt.Sprintf("%v: asked again in %v", err, wait.Round(time.Second))})
@@ -101,8 +104,14 @@ func New(o Options) *Client {
 	c.base.MaxIdleConnsPerHost = 16
 	c.base.MaxResponseHeaderBytes = 1 << 20
 	c.base.DisableCompression = true // a transparent gzip would hide the bytes that the digest is of
+	// Over HTTP/2 who gives up a request keeps its connection: one that is dead must be found out.
+	c.base.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
 	c.base.ReadBufferSize, c.base.WriteBufferSize = 64<<10, 64<<10
 	c.base.DialContext = c.dialer().DialContext
+	c.pastProxies(c.base)
+	for _, host := range o.PlainHTTP {
+		c.expect(host)
+	}
 	return c
 }
 

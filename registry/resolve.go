@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hodbuild/hod/layers"
@@ -146,20 +147,20 @@ func (s *session) smallBlob(ctx context.Context, d ocispec.Descriptor) ([]byte, 
 // read reads and verifies a manifest or index by tag or digest.
 func (s *session) read(ctx context.Context, ref string) (desc ocispec.Descriptor, raw []byte, m *layers.Manifest, err error) {
 	err = s.each(ctx, func(l *transfer.Line) error {
-		var kind string
+		var header http.Header
 		var err error
-		raw, kind, err = l.Document(ctx, l.Path("manifests/%s", ref), http.Header{"Accept": {accept}}, layers.MaxManifest)
+		raw, header, err = l.Document(ctx, l.Path("manifests/%s", ref), http.Header{"Accept": {accept}}, layers.MaxManifest)
 		if err != nil {
 			return fmt.Errorf("read manifest: %w", err)
 		}
-		desc, m, err = describe(ref, kind, raw)
+		desc, m, err = describe(ref, header, raw)
 		return err
 	})
 	return desc, raw, m, err
 }
 
 // describe verifies a manifest that came as ref and tells what it is.
-func describe(ref, kind string, raw []byte) (ocispec.Descriptor, *layers.Manifest, error) {
+func describe(ref string, header http.Header, raw []byte) (ocispec.Descriptor, *layers.Manifest, error) {
 	var none ocispec.Descriptor
 	d := digest.Canonical.FromBytes(raw)
 	if want, err := digest.Parse(ref); err == nil {
@@ -167,8 +168,8 @@ func describe(ref, kind string, raw []byte) (ocispec.Descriptor, *layers.Manifes
 			return none, nil, fmt.Errorf("read manifest: %w", &layers.DigestError{Want: want, Got: d})
 		}
 	}
-	t, _, _ := strings.Cut(kind, ";")
-	if !strings.Contains(accept, t) {
+	t, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	if t = strings.TrimSpace(t); !slices.Contains(strings.Split(accept, ", "), t) {
 		t = ""
 	}
 	m, err := layers.ParseManifest(t, raw)

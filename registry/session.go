@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -117,10 +118,6 @@ func (c *Client) dial(n layers.Name, action string, also ...string) (*session, e
 	return s, nil
 }
 
-// handshake marks the requests by which a line is opened: they are tried again
-// here, the others by those who send them.
-type handshake struct{}
-
 // line is a way to a host, which authenticates when the host asks for it.
 func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action string, also []string) (*transfer.Line, error) {
 	opts := []name.Option{name.StrictValidation}
@@ -131,7 +128,7 @@ func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action st
 	if err != nil {
 		return nil, err
 	}
-	who, err := authn.Resolve(ctx, c.auth, repo)
+	who, err := c.credential(ctx, repo)
 	if err != nil {
 		return nil, fmt.Errorf("credentials for %s: %w", e.host, err)
 	}
@@ -144,10 +141,10 @@ func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action st
 			scopes = append(scopes, other.Scope(transport.PullScope))
 		}
 	}
-	t := &lazy{base: e.rt, host: e.host, plain: e.scheme == "http", named: who != authn.Anonymous}
+	t := &lazy{base: e.rt, host: e.host, plain: e.scheme == "http", named: who != authn.Anonymous, patience: c.patience}
 	t.login = func(ctx context.Context, challenge *http.Response) (http.RoundTripper, error) {
 		rt := http.RoundTripper(&answered{e.rt, e.scheme, challenge})
-		rt, err := transport.NewWithContext(context.WithValue(ctx, handshake{}, true), repo.Registry, who, rt, scopes)
+		rt, err := transport.NewWithContext(shakingHands(ctx), repo.Registry, who, rt, scopes)
 		if err != nil {
 			return nil, dialError(e.host, err)
 		}
@@ -161,6 +158,24 @@ func (c *Client) line(ctx context.Context, e *endpoint, n layers.Name, action st
 		l.Namespace = n.Registry
 	}
 	return l, nil
+}
+
+// credential finds a repository's once: a helper may take its time.
+func (c *Client) credential(ctx context.Context, repo name.Repository) (authn.Authenticator, error) {
+	c.mu.Lock()
+	who := c.creds[repo.String()]
+	c.mu.Unlock()
+	if who != nil {
+		return who, nil
+	}
+	who, err := authn.Resolve(ctx, c.auth, repo)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.creds[repo.String()] = who
+	return who, nil
 }
 
 // dialError tells a refusal from a registry that is not there.
@@ -252,20 +267,17 @@ func (c *Client) endpoint(h hostConfig, server string) (*endpoint, error) {
 	e.push = h.capabilities == nil && !h.mirror || slices.Contains(h.capabilities, "push")
 	inner := c.base
 	if h.tls != nil || h.dialTimeout > 0 {
-		inner = c.base.Clone()
-		inner.TLSClientConfig = h.tls
 		d := c.dialer()
-		if h.dialTimeout > 0 {
-			d.Timeout = h.dialTimeout
-		}
-		inner.DialContext = d.DialContext
+		d.Timeout = cmp.Or(h.dialTimeout, d.Timeout)
+		inner = c.transport(h.tls, d)
 	}
 	plain := func(host string) bool { return c.plain(host) || e.scheme == "http" && host == e.host }
-	others := &wires{base: c.base, dirs: c.o.HostDirs, known: map[other]*http.Transport{}}
+	others := &wires{c: c, known: map[other]*http.Transport{}}
 	if h.tls != nil {
 		others.ca = h.tls.RootCAs
 	}
-	e.rt = &guard{inner: inner, others: others, plain: plain, patience: c.patience, host: e.host, header: h.header, prefix: h.path}
+	e.rt = &guard{inner: inner, others: others, plain: plain, patience: c.patience, host: e.host, header: h.header, prefix: h.path,
+		near: func(host string) bool { return c.mayBeNear(e.host, host) }}
 	c.expect(e.host)
 	return e, nil
 }

@@ -44,6 +44,97 @@ func TestStrangersNearAreNotVisited(t *testing.T) {
 	}
 }
 
+// TestProxyOpensNothingNear has a proxy on the network around: that says nothing of the
+// registry behind it.
+func TestProxyOpensNothingNear(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://proxy.corp:3128")
+	c := New(Options{})
+	c.mu.Lock()
+	c.expect("registry.example")
+	c.mu.Unlock()
+	for _, row := range []struct {
+		host, at string
+		ok       bool
+	}{{"proxy.corp", "10.0.0.1", true}, {"registry.example", "93.184.216.34", true}, {"intranet", "10.0.0.7", false}, {"here", "127.0.0.1", false}} {
+		if err := c.admit(row.host, net.ParseIP(row.at)); (err == nil) != row.ok {
+			t.Errorf("%s at %s: %v", row.host, row.at, err)
+		}
+	}
+}
+
+// TestTokenServersNear has a registry that sends for tokens to an address on this machine,
+// which is asked where the user knows it.
+func TestTokenServersNear(t *testing.T) {
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "u" || password != "u" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, `{"token":"good"}`)
+	}))
+	defer tokens.Close()
+	home := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer good" {
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="x"`, tokens.URL))
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, `{"tags":["1"]}`)
+	}))
+	defer home.Close()
+	near := strings.TrimPrefix(tokens.URL, "http://")
+	for name, row := range map[string]struct {
+		o  Options
+		ok bool
+	}{
+		"a stranger":        {Options{HostDirs: []string{hostsFile(t, "127.0.0.1", "", nil)}}, false},
+		"a folder":          {Options{HostDirs: []string{hostsFile(t, near, "", nil)}}, true},
+		"the folder of all": {Options{HostDirs: []string{hostsFile(t, "_default", "", nil)}}, false},
+		"by name":           {Options{HostDirs: []string{}, PlainHTTP: []string{near}}, true},
+	} {
+		c := New(row.o)
+		c.patience = patient().patience
+		knows(t, c, strings.TrimPrefix(home.URL, "http://"))
+		tags, err := c.Tags(context.Background(), strings.TrimPrefix(home.URL, "http://")+"/app")
+		if (err == nil) != row.ok || row.ok != (len(tags) == 1) {
+			t.Errorf("%s: %v, %v", name, tags, err)
+		}
+	}
+}
+
+// TestAddressesThatMayBeNear decides which addresses of token servers go past the library.
+func TestAddressesThatMayBeNear(t *testing.T) {
+	for _, row := range []struct {
+		registry, host string
+		ok             bool
+	}{
+		{"10.0.0.5", "10.0.0.6:5001", true}, {"10.0.0.5", "192.168.1.1", true}, {"10.0.0.5", "127.0.0.1:5001", false}, {"10.0.0.5", "169.254.169.254", false},
+		{"93.184.216.34", "10.0.0.6", false}, {"127.0.0.1", "127.0.0.1:5001", false}, {"127.0.0.1", "10.0.0.6", false},
+	} {
+		c := New(Options{HostDirs: []string{}})
+		c.mu.Lock()
+		c.expect("registry.example:5000")
+		c.mu.Unlock()
+		if err := c.admit("registry.example", net.ParseIP(row.registry)); err != nil {
+			t.Fatal(err)
+		}
+		near := func(host string) bool { return c.mayBeNear("registry.example:5000", host) }
+		h := http.Header{"Www-Authenticate": {`Bearer service="s",realm="https://` + row.host + `/token?a=b"`, `Basic realm="hod"`}}
+		veil(h, near)
+		_, _, hidden, _ := realmOf(h.Get("WWW-Authenticate"))
+		if (hidden != row.host) != row.ok || h.Values("WWW-Authenticate")[1] != `Basic realm="hod"` {
+			t.Errorf("a registry at %s sends to %s: %q", row.registry, row.host, h)
+		}
+		r, err := http.NewRequest(http.MethodGet, "https://"+hidden+"/token", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r = (&guard{near: near}).unveiled(r); r.URL.Host != row.host || r.Host != row.host {
+			t.Errorf("a registry at %s sends to %s, and %s is asked", row.registry, row.host, r.URL.Host)
+		}
+	}
+}
+
 // TestTokensStayAtHome has a registry that sends for tokens to places where no
 // token is given, with a credential at hand (G4).
 func TestTokensStayAtHome(t *testing.T) {

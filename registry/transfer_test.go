@@ -265,7 +265,7 @@ func TestNoPlainTextToOthers(t *testing.T) {
 		}
 		req := httptest.NewRequest(http.MethodGet, "http://"+host+"/v2/", nil)
 		var refused *plainTextError
-		guard := &guard{inner: client.base, others: &wires{base: client.base, known: map[other]*http.Transport{}}, plain: client.plain}
+		guard := &guard{inner: client.base, others: &wires{c: client, known: map[other]*http.Transport{}}, plain: client.plain}
 		if _, err := guard.RoundTrip(req); !errors.As(err, &refused) {
 			t.Errorf("%s: %v", host, err)
 		}

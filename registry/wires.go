@@ -1,9 +1,13 @@
 package registry
 
 import (
+	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -21,9 +25,8 @@ import (
 // unless authorities are named for that. Both are often parts of one installation, and
 // Docker and containerd trust it so.
 type wires struct {
-	base *http.Transport // as it is without any settings
-	dirs []string
-	ca   *x509.CertPool // of the registry; nil is the machine's
+	c  *Client
+	ca *x509.CertPool // of the registry; nil is the machine's
 
 	mu     sync.Mutex // guards what follows
 	tokens string     // the host that gives tokens
@@ -39,8 +42,7 @@ type other struct {
 // heed notes where an answer of the registry sends for tokens.
 func (w *wires) heed(resp *http.Response) {
 	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
-		_, realm, _ := strings.Cut(challenge, `realm="https://`)
-		if host := realm[:strings.IndexAny(realm+"/", `/?"`)]; host != "" {
+		if _, scheme, host, _ := realmOf(challenge); scheme == "https" && host != "" {
 			w.mu.Lock()
 			w.tokens = host
 			w.mu.Unlock()
@@ -56,9 +58,14 @@ func (w *wires) to(host string) (http.RoundTripper, error) {
 	if t := w.known[key]; t != nil {
 		return t, nil
 	}
-	conf, err := strangerTLS(w.dirs, host)
+	conf, err := strangerTLS(w.c.o.HostDirs, host)
 	if err != nil {
 		return nil, &transfer.FinalError{Err: err}
+	}
+	if w.c.knows(host) {
+		w.c.mu.Lock()
+		w.c.expect(host)
+		w.c.mu.Unlock()
 	}
 	if host == w.tokens && w.ca != nil && (conf == nil || conf.RootCAs == nil) {
 		if conf == nil {
@@ -66,10 +73,9 @@ func (w *wires) to(host string) (http.RoundTripper, error) {
 		}
 		conf.RootCAs = w.ca
 	}
-	t := w.base
+	t := w.c.base
 	if conf != nil {
-		t = w.base.Clone()
-		t.TLSClientConfig = conf
+		t = w.c.transport(conf, w.c.dialer())
 	}
 	w.known[key] = t
 	return t, nil
@@ -86,8 +92,59 @@ func strangerTLS(dirs []string, host string) (*tls.Config, error) {
 		return nil, nil
 	}
 	conf := set[i].tls
-	if set[i].general {
+	if set[i].folder == everyHost {
 		conf.Certificates = nil
 	}
 	return conf, nil
+}
+
+// transport is one with settings of its own; conf nil is the machine's usual.
+func (c *Client) transport(conf *tls.Config, d *guardedDialer) *http.Transport {
+	t := c.base.Clone()
+	t.TLSClientConfig, t.DialContext = conf, d.DialContext
+	c.pastProxies(t)
+	return t
+}
+
+// pastProxies has a transport speak to proxies with the TLS settings of the proxies.
+// net/http would use its own, which are those of the registry behind the proxy: show its
+// certificate, or believe any proxy because any registry is believed.
+func (c *Client) pastProxies(t *http.Transport) {
+	secret := func(u *url.URL) bool { return u.Scheme == "https" }
+	if t.DialTLSContext = nil; !slices.ContainsFunc(proxies(), secret) {
+		return
+	}
+	t.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conf := t.TLSClientConfig // net/http has put into it what it speaks
+		at := func(u *url.URL) bool {
+			return secret(u) && addr == net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
+		}
+		if slices.ContainsFunc(proxies(), at) {
+			var err error
+			if conf, err = strangerTLS(c.o.HostDirs, strings.TrimSuffix(addr, ":443")); err != nil {
+				return nil, &transfer.FinalError{Err: err}
+			}
+		}
+		return dialTLS(ctx, t, conf, network, addr)
+	}
+}
+
+// dialTLS does what net/http would do.
+func dialTLS(ctx context.Context, t *http.Transport, conf *tls.Config, network, addr string) (net.Conn, error) {
+	if conf = conf.Clone(); conf == nil {
+		conf = &tls.Config{}
+	}
+	conf.ServerName = cmp.Or(conf.ServerName, bareHost(addr))
+	conn, err := t.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.TLSHandshakeTimeout)
+	defer cancel()
+	secret := tls.Client(conn, conf)
+	if err := secret.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secret, nil
 }

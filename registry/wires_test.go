@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,6 +116,57 @@ func TestTLSIsOfOneHost(t *testing.T) {
 				t.Errorf("the other host saw %d requests, %d with a certificate", away.calls.Load(), away.members.Load())
 			}
 			if strings.Contains(row.home, "client") && registry.members.Load() == 0 {
+				t.Error("the registry itself saw no certificate")
+			}
+		})
+	}
+}
+
+// TestProxyHasItsOwnTLS goes to a registry by way of a proxy that is spoken to with TLS:
+// what hosts.toml says of the registry's TLS does not count for the proxy (G2).
+func TestProxyHasItsOwnTLS(t *testing.T) {
+	home, homeKey := identity(t)
+	other, otherKey := identity(t)
+	inner := server.New(openStore(t), server.Options{})
+	pushImage(t, inner, "app", 100)
+	const member = "ca = \"home.pem\"\nclient = [[\"home.pem\", \"home.key\"]]\n"
+	for name, row := range map[string]struct {
+		home, proxy string // hosts.toml of the registry and of the proxy
+		shown, ok   bool   // the proxy is shown a certificate, and all goes well
+	}{
+		"the proxy's authority":      {home: member, proxy: "ca = \"other.pem\"\n", ok: true},
+		"a certificate of its own":   {home: member, proxy: "ca = \"other.pem\"\nclient = [[\"other.pem\", \"other.key\"]]\n", shown: true, ok: true},
+		"an authority nobody knows":  {home: member},
+		"unverified registry":        {home: "skip_verify = true\n"},
+		"unverified proxy":           {home: member, proxy: "skip_verify = true\n", ok: true},
+		"registry that nobody knows": {home: "capabilities = [\"pull\", \"resolve\"]\n", proxy: "ca = \"other.pem\"\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registry := secure(t, home, homeKey, inner)
+			proxy := secure(t, other, otherKey, &relayProxy{secret: registry.host})
+			t.Setenv("HTTPS_PROXY", proxy.URL)
+			host := strings.Replace(registry.host, "127.0.0.1", "localhost", 1)
+			files := map[string][]byte{"home.pem": home, "home.key": homeKey, "other.pem": other, "other.key": otherKey}
+			dir := t.TempDir()
+			configure(t, filepath.Join(dir, host), "server = \"https://"+host+"\"\n"+row.home, files)
+			if row.proxy != "" {
+				configure(t, filepath.Join(dir, proxy.host), row.proxy, files)
+			}
+			c := New(Options{HostDirs: []string{dir}})
+			c.patience.Pause = 1
+			at, err := url.Parse(proxy.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.base.Proxy = http.ProxyURL(at) // the environment's are read once, and never for this machine
+			defer c.base.CloseIdleConnections()
+			if _, err = c.Digest(context.Background(), host+"/app"); (err == nil) != row.ok || err != nil && !errors.Is(err, ErrUnreachable) {
+				t.Errorf("%v", err)
+			}
+			if (registry.calls.Load() > 0) != row.ok || (proxy.members.Load() > 0) != row.shown {
+				t.Errorf("the registry saw %d requests, the proxy %d, %d with a certificate", registry.calls.Load(), proxy.calls.Load(), proxy.members.Load())
+			}
+			if strings.Contains(row.home, "client") && row.ok && registry.members.Load() == 0 {
 				t.Error("the registry itself saw no certificate")
 			}
 		})

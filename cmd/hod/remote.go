@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/hodbuild/hod/layers"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 )
 
@@ -84,19 +86,25 @@ func remoteDigest(c *cli.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	client := newClient(c)
-	d, err := client.Digest(c.Context, name)
-	if err == nil && p != nil {
-		r, rerr := client.Resolve(c.Context, name, p)
-		if err = rerr; err == nil {
-			d = r.Desc.Digest
-		}
-	}
+	d, err := digestOf(c, name, p)
 	if err != nil {
 		return hinted(name, err)
 	}
 	_, err = fmt.Fprintln(c.App.Writer, d)
 	return err
+}
+
+// digestOf is what a name means, or its image for a platform.
+func digestOf(c *cli.Context, name string, p *ocispec.Platform) (digest.Digest, error) {
+	client := newClient(c)
+	if p == nil {
+		return client.Digest(c.Context, name)
+	}
+	r, err := client.Resolve(c.Context, name, p)
+	if err != nil {
+		return "", err
+	}
+	return r.Desc.Digest, nil
 }
 
 func remoteConfig(c *cli.Context, name string) error {
@@ -143,9 +151,7 @@ func remoteDelete(c *cli.Context) error {
 		case c.Bool("blob"):
 			err = client.DeleteBlob(c.Context, name)
 		case c.Bool("manifest") && n.Digest == "":
-			if n.Digest, err = client.Digest(c.Context, name); err == nil {
-				err = client.Delete(c.Context, n.String())
-			}
+			err = client.DeleteManifest(c.Context, name)
 		default:
 			err = client.Delete(c.Context, name)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -42,10 +41,7 @@ func tagsCommand() *cli.Command {
 				return err
 			}
 			tags, err := newClient(c).Tags(c.Context, c.Args().First())
-			for _, t := range tags {
-				fmt.Fprintln(c.App.Writer, t)
-			}
-			return tagsHint(c.Args().First(), err)
+			return tagsHint(c.Args().First(), printWords(c.App.Writer, tags, err))
 		},
 	}
 }

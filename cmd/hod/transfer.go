@@ -65,7 +65,10 @@ func completeImages(c *cli.Context, s *layers.Store, images ...*layers.Image) er
 func registryHint(err error, n layers.Name) error {
 	var status *registry.StatusError
 	var certificate *tls.CertificateVerificationError
+	var own interface{ Hint() string }
 	switch {
+	case errors.As(err, &own): // it knows better
+		return err
 	case errors.As(err, &status) && (status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden):
 		return withHint(err, "hod login "+n.Registry)
 	case errors.As(err, &status) && status.Status == http.StatusNotFound:

@@ -2,7 +2,8 @@
 //
 // Credentials lie where other programs keep them, so that one login serves all:
 //
-//   - $REGISTRY_AUTH_FILE, if set;
+//   - $DOCKER_AUTH_CONFIG, the text of a config.json itself;
+//   - the file $REGISTRY_AUTH_FILE, if set;
 //   - Docker's config.json, in $DOCKER_CONFIG or ~/.docker;
 //   - Podman's auth.json, in $XDG_RUNTIME_DIR/containers or ~/.config/containers.
 //
@@ -22,6 +23,7 @@ package auth
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,11 +49,16 @@ func (c Credential) Anonymous() bool { return c == Credential{} }
 
 // Files are the places where credentials lie, the first to rule first.
 type Files struct {
+	// Inline is read before all files, and written like one.
+	Inline string
 	// Paths are read in this order; one that does not exist is passed over.
 	Paths []string
 	// Login is where Save writes.
 	Login string
 }
+
+// inlineKey is the variable in which continuous integrations hand credentials on.
+const inlineKey = "DOCKER_AUTH_CONFIG"
 
 // Default gives the files of the user, from the environment.
 func Default() Files { return fromEnv(os.Getenv, home()) }
@@ -73,7 +80,7 @@ func fromEnv(getenv func(string) string, home string) Files {
 	if config == "" {
 		config = filepath.Join(home, ".config")
 	}
-	f := Files{Login: filepath.Join(dir, "config.json")}
+	f := Files{Inline: getenv(inlineKey), Login: filepath.Join(dir, "config.json")}
 	if own := getenv("REGISTRY_AUTH_FILE"); own != "" {
 		f.Paths, f.Login = append(f.Paths, own), own
 	}
@@ -89,6 +96,13 @@ func fromEnv(getenv func(string) string, home string) Files {
 // an empty repository asks for the registry as a whole. Where nobody knows one
 // it is anonymous.
 func (f Files) Lookup(ctx context.Context, registry, repository string) (Credential, error) {
+	inline := &file{path: inlineKey}
+	if err := inline.parse([]byte(f.Inline)); err != nil {
+		return Credential{}, fmt.Errorf("parse credentials in %s: %w", inlineKey, err)
+	}
+	if cred, err := inline.lookup(ctx, canonical(registry), repository); err != nil || !cred.Anonymous() {
+		return cred, err
+	}
 	for _, path := range f.Paths {
 		c, err := read(path)
 		if err != nil {

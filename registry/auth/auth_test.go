@@ -193,6 +193,22 @@ esac`)
 	}
 }
 
+// TestInlineGoesFirst has credentials in a variable, and others in a file.
+func TestInlineGoesFirst(t *testing.T) {
+	f := files(t, `{"auths":{"a.io":{"auth":"dTpmaWxl"},"b.io":{"auth":"dTpmaWxl"}}}`)
+	env := map[string]string{"DOCKER_AUTH_CONFIG": `{"auths":{"a.io":{"auth":"dTplbnY="}}}`}
+	f.Inline = fromEnv(func(k string) string { return env[k] }, "/home").Inline
+	for registry, want := range map[string]string{"a.io": "env", "b.io": "file", "c.io": ""} {
+		if c, err := f.Lookup(context.Background(), registry, ""); err != nil || c.Password != want {
+			t.Errorf("%s: %+v, %v", registry, c, err)
+		}
+	}
+	f.Inline = "{secret"
+	if _, err := f.Lookup(context.Background(), "b.io", ""); err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "DOCKER_AUTH_CONFIG") {
+		t.Errorf("what is no JSON: %v", err)
+	}
+}
+
 func TestFilesFromTheEnvironment(t *testing.T) {
 	env := map[string]string{"REGISTRY_AUTH_FILE": "/own", "DOCKER_CONFIG": "/docker", "XDG_RUNTIME_DIR": "/run/u", "XDG_CONFIG_HOME": "/config"}
 	f := fromEnv(func(k string) string { return env[k] }, "/home")

@@ -271,6 +271,31 @@ func TestSlowConnectionsEnd(t *testing.T) {
 	all.Wait()
 }
 
+// TestSlowUploadsAreAnswered has an upload take longer than a connection may rest: it is
+// answered all the same.
+func TestSlowUploadsAreAnswered(t *testing.T) {
+	srv := httptest.NewServer(New(openStore(t), Options{BodyIdle: 300 * time.Millisecond}))
+	defer srv.Close()
+	piece := bytes.Repeat([]byte("x"), 2<<10)
+	body, in := io.Pipe()
+	go func() {
+		for range 10 {
+			time.Sleep(100 * time.Millisecond)
+			in.Write(piece)
+		}
+		in.Close()
+	}()
+	d := digest.FromBytes(bytes.Repeat(piece, 10))
+	resp, err := http.Post(srv.URL+"/v2/app/blobs/uploads/?digest="+string(d), "application/octet-stream", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
+
 // TestSmuggledRequests sends lengths that contradict each other (G17).
 func TestSmuggledRequests(t *testing.T) {
 	srv := httptest.NewServer(New(openStore(t), Options{}))

@@ -16,13 +16,22 @@ const (
 	slowest  = 1 << 10
 )
 
-// paced is one direction of a connection and its deadline.
+// paced is one direction of a connection and its deadline, from its beginning on: an
+// answer may wait for as long as its request takes.
 type paced struct {
 	start time.Time
 	idle  time.Duration
 	n     int64
 	set   func(time.Time) error
 	next  time.Time // when the deadline is to be moved again
+}
+
+// begin sets the first deadline.
+func (p *paced) begin() {
+	if p.start.IsZero() {
+		p.start = time.Now()
+		p.passed(0)
+	}
 }
 
 // passed counts bytes and moves the deadline, not more often than it helps.
@@ -41,9 +50,7 @@ func (p *paced) passed(n int) {
 }
 
 func (s *Server) pace(set func(time.Time) error) *paced {
-	p := &paced{start: time.Now(), idle: s.o.BodyIdle, set: set}
-	p.passed(0)
-	return p
+	return &paced{idle: s.o.BodyIdle, set: set}
 }
 
 // pacedBody is a request's body under its deadline.
@@ -78,8 +85,10 @@ func (s *Server) paceRequest(w *countingWriter, r *http.Request) *http.Request {
 	if r.Body == nil || r.Body == http.NoBody {
 		return r
 	}
+	body := s.pace(c.SetReadDeadline)
+	body.begin()
 	paced := *r
-	paced.Body = &pacedBody{r.Body, s.pace(c.SetReadDeadline)}
+	paced.Body = &pacedBody{r.Body, body}
 	return &paced
 }
 
@@ -100,9 +109,7 @@ func (c *countingWriter) ReadFrom(r io.Reader) (int64, error) {
 		total += n
 		from.N -= n
 		c.bytes += n
-		if c.pace != nil {
-			c.pace.passed(int(n))
-		}
+		c.pace.passed(int(n))
 		if err != nil || n < piece {
 			return total, err
 		}

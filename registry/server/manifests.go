@@ -108,32 +108,37 @@ func (s *Server) putManifest(r *request) error {
 		return err
 	}
 	defer unlock()
-	if !s.o.Sparse {
-		if err := s.complete(r.repo, m); err != nil {
-			return err
-		}
-	}
-	desc := ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(raw)), Annotations: m.Annotations, ArtifactType: artifactType(m)}
-	subject := digest.Digest("")
-	if m.Subject != nil {
-		subject = m.Subject.Digest
-	}
-	if err := s.store.PutRepositoryManifest(r.Context(), r.repo, desc, raw, subject); err != nil {
+	if err := s.keep(r, m, d, raw); err != nil {
 		return err
 	}
 	for _, t := range tags {
-		if err := s.store.TagRepository(r.repo, t, ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: desc.Size}); err != nil {
+		if err := s.store.TagRepository(r.repo, t, ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(raw))}); err != nil {
 			return err
 		}
 		r.w.Header().Add("OCI-Tag", t)
 	}
-	if subject != "" {
-		r.w.Header().Set("OCI-Subject", string(subject))
+	if m.Subject != nil {
+		r.w.Header().Set("OCI-Subject", string(m.Subject.Digest))
 	}
 	r.w.Header().Set("Location", "/v2/"+r.repo+"/manifests/"+r.ref)
 	r.w.Header().Set("Docker-Content-Digest", string(d))
 	r.w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// keep makes a manifest, whose parts are there, one of the repository.
+func (s *Server) keep(r *request, m *layers.Manifest, d digest.Digest, raw []byte) error {
+	if !s.o.Sparse {
+		if err := s.complete(r, m); err != nil {
+			return err
+		}
+	}
+	subject := digest.Digest("")
+	if m.Subject != nil {
+		subject = m.Subject.Digest
+	}
+	desc := ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(raw)), Annotations: m.Annotations, ArtifactType: artifactType(m)}
+	return s.store.PutRepositoryManifest(r.Context(), r.repo, desc, raw, subject)
 }
 
 // Large manifests take turns, so that many at once do not fill the memory: together they
@@ -228,9 +233,10 @@ func mediaType(r *request) string {
 	return t
 }
 
-// complete checks that the repository shows all that a manifest names, but for
-// layers that lie elsewhere by their type.
-func (s *Server) complete(repo string, m *layers.Manifest) error {
+// complete checks that the repository has all that a manifest names, but for
+// layers that lie elsewhere by their type. What it only shows because an image of the
+// store has it becomes its own: who pushes was told that it is there.
+func (s *Server) complete(r *request, m *layers.Manifest) error {
 	blobs := m.Layers
 	if !m.IsIndex() {
 		blobs = append([]ocispec.Descriptor{m.Config}, blobs...)
@@ -239,16 +245,34 @@ func (s *Server) complete(repo string, m *layers.Manifest) error {
 		if nondistributable[b.MediaType] {
 			continue
 		}
-		if !s.store.HasLink(repo, b.Digest) {
+		if !s.store.HasLink(r.repo, b.Digest) && !(s.o.Local && s.mount(r, r.repo, b.Digest)) {
 			return problem(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("the repository has no blob %s", b.Digest))
 		}
 	}
 	for _, c := range m.Manifests {
-		if _, err := s.store.RepositoryManifest(repo, c.Digest); err != nil {
+		if _, err := s.store.RepositoryManifest(r.repo, c.Digest); err != nil && !s.adopt(r, c.Digest) {
 			return problem(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("the repository has no manifest %s", c.Digest))
 		}
 	}
 	return nil
+}
+
+// adopt makes a manifest of the store's own images one of the repository that shows it,
+// and tells whether there is one.
+func (s *Server) adopt(r *request, d digest.Digest) bool {
+	if !s.o.Local {
+		return false
+	}
+	desc, err := s.local.manifest(r.Context(), r.repo, string(d))
+	if err != nil {
+		return false
+	}
+	raw, err := s.store.ReadManifest(d)
+	if err != nil {
+		return false
+	}
+	m, err := layers.ParseManifest(desc.MediaType, raw)
+	return err == nil && s.keep(r, m, d, raw) == nil
 }
 
 // nondistributable are the layer types that are not pushed.

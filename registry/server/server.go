@@ -120,6 +120,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { s.count.end(r.Method, cw.status, cw.bytes, time.Since(start)) }()
 	defer s.panicked(r)
 	s.serve(cw, r)
+	cw.pace.begin() // an answer to which nothing was written goes out now
 	if s.o.Log != nil {
 		s.o.Log.Printf("%s %s %.600q %d %d %s", clientHost(r), methodOf(r), r.URL.Path, cw.status, cw.bytes, time.Since(start).Round(time.Microsecond))
 	}
@@ -307,15 +308,15 @@ type countingWriter struct {
 
 func (c *countingWriter) WriteHeader(status int) {
 	c.status = status
+	c.pace.begin()
 	c.ResponseWriter.WriteHeader(status)
 }
 
 func (c *countingWriter) Write(p []byte) (int, error) {
+	c.pace.begin()
 	n, err := c.ResponseWriter.Write(p)
 	c.bytes += int64(n)
-	if c.pace != nil {
-		c.pace.passed(n)
-	}
+	c.pace.passed(n)
 	return n, err
 }
 

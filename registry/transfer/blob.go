@@ -29,11 +29,13 @@ func (l *Line) Blob(ctx context.Context, d digest.Digest, off int64) (io.ReadClo
 		defer cancel(nil)
 		return resp.Body.Close()
 	}}
+	err = begins(resp, off)
 	if resp.StatusCode == http.StatusOK && off > 0 {
-		if _, err := io.CopyN(io.Discard, body, off); err != nil {
-			b.Close()
-			return nil, cut(err)
-		}
+		_, err = io.CopyN(io.Discard, body, off)
+	}
+	if err != nil {
+		b.Close()
+		return nil, cut(err)
 	}
 	return b, nil
 }

@@ -6,20 +6,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 )
 
 // ErrTooLarge is a document that is not small.
 var ErrTooLarge = errors.New("it is too large")
 
-// Document reads something small whole, and its media type. An answer that
+// Document reads something small whole, and the headers of the answer. One that
 // breaks off is asked for again.
-func (l *Line) Document(ctx context.Context, path string, header http.Header, most int64) ([]byte, string, error) {
+func (l *Line) Document(ctx context.Context, path string, header http.Header, most int64) ([]byte, http.Header, error) {
 	for try := 1; ; try++ {
 		raw, h, err := l.document(ctx, path, header, most)
 		var short *shortError
 		if try >= tries || ctx.Err() != nil || !errors.As(err, &short) {
-			return raw, h.Get("Content-Type"), err
+			return raw, h, err
 		}
 	}
 }
@@ -37,9 +36,9 @@ func (l *Line) document(ctx context.Context, path string, header http.Header, mo
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
-	idle := time.AfterFunc(l.Patience.Idle, func() { cancel(errIdle) })
-	defer idle.Stop()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	idle := newPulse(l.Patience.Idle, func() { cancel(errIdle) })
+	defer idle.stop()
+	raw, err := io.ReadAll(io.LimitReader(&watched{r: resp.Body, each: idle.beat}, most+1))
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errIdle):
 		return nil, nil, &shortError{errIdle}
@@ -49,9 +48,4 @@ func (l *Line) document(ctx context.Context, path string, header http.Header, mo
 		return nil, nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, most)
 	}
 	return raw, resp.Header, nil
-}
-
-// Page reads one page of a listing and its headers.
-func (l *Line) Page(ctx context.Context, path string, header http.Header, most int64) ([]byte, http.Header, error) {
-	return l.document(ctx, path, header, most)
 }

@@ -218,10 +218,10 @@ func (d *Download) fetchFrom(ctx context.Context, l *Line, s span) (int64, error
 
 // take206 checks what the answer is and writes it.
 func (d *Download) take206(resp *http.Response, body io.Reader, s span) (int64, error) {
+	if err := begins(resp, s.From); err != nil {
+		return 0, err
+	}
 	if resp.StatusCode == http.StatusPartialContent {
-		if want := fmt.Sprintf("bytes %d-", s.From); !strings.HasPrefix(resp.Header.Get("Content-Range"), want) {
-			return 0, fmt.Errorf("the server answered with the range %q", Printable(resp.Header.Get("Content-Range")))
-		}
 		d.know()
 		return d.write(body, s)
 	}
@@ -235,6 +235,15 @@ func (d *Download) take206(resp *http.Response, body io.Reader, s span) (int64, 
 		return 0, fmt.Errorf("skip what is there: %w", cut(err))
 	}
 	return d.write(body, span{s.From, d.Blob.Size})
+}
+
+// begins says what is wrong with a part of a blob that begins elsewhere.
+func begins(resp *http.Response, from int64) error {
+	part := resp.Header.Get("Content-Range")
+	if resp.StatusCode == http.StatusPartialContent && !strings.HasPrefix(part, fmt.Sprintf("bytes %d-", from)) {
+		return fmt.Errorf("the server answered with the range %q", Printable(part))
+	}
+	return nil
 }
 
 // write writes the bytes of a span, and looks for one too many at the blob's end.

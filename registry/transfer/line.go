@@ -61,6 +61,13 @@ func Bytes(raw []byte) Body {
 	return func() (io.Reader, int64, error) { return bytes.NewReader(raw), int64(len(raw)), nil }
 }
 
+// SameHost tells whether the hosts of two URLs of a scheme are one: the port that the
+// scheme has by itself is said by some and not by others.
+func SameHost(scheme, a, b string) bool {
+	port := map[string]string{"https": ":443", "http": ":80"}[scheme]
+	return strings.TrimSuffix(a, port) == strings.TrimSuffix(b, port)
+}
+
 // Path makes the path of something in the line's repository.
 func (l *Line) Path(format string, a ...any) string {
 	return "/v2/" + l.Repository + "/" + fmt.Sprintf(format, a...)
@@ -76,7 +83,7 @@ func (l *Line) Do(ctx context.Context, method, url string, header http.Header, b
 			if slices.Contains(want, resp.StatusCode) {
 				return resp, nil
 			}
-			err = Refusal(method, resp)
+			err = l.Patience.Refusal(method, resp)
 		}
 		wait, again := l.Patience.retry(err, try)
 		if !again || ctx.Err() != nil {

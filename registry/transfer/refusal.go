@@ -50,10 +50,21 @@ func Status(err error) int {
 // maxRefusal bounds what is read of a refusal.
 const maxRefusal = 64 << 10
 
+// ReadSome reads a small body and closes it: at most so many bytes of it, and no longer
+// than a connection may rest.
+func (p Patience) ReadSome(body io.ReadCloser, most int64) ([]byte, error) {
+	late := time.AfterFunc(p.Idle, func() { body.Close() })
+	raw, err := io.ReadAll(io.LimitReader(body, most))
+	if !late.Stop() {
+		err = errIdle
+	}
+	body.Close()
+	return raw, err
+}
+
 // Refusal reads a little of an answer, closes it and makes an error of it.
-func Refusal(method string, resp *http.Response) error {
-	defer resp.Body.Close()
-	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+func (p Patience) Refusal(method string, resp *http.Response) error {
+	raw, _ := p.ReadSome(resp.Body, maxRefusal)
 	var doc struct {
 		Errors []struct{ Code, Message string }
 	}
@@ -89,10 +100,11 @@ func Printable(s string) string {
 	return s[:min(len(s), 300)]
 }
 
-// retry says whether an error may pass, and how long to wait.
+// retry says whether an error may pass, and how long to wait. Who was canceled does not
+// ask.
 func (p Patience) retry(err error, try int) (time.Duration, bool) {
 	var final *FinalError
-	if try >= tries || errors.As(err, &final) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if try >= tries || errors.As(err, &final) {
 		return 0, false
 	}
 	wait := min(p.Pause<<(try-1), p.Limit/2)
@@ -112,14 +124,15 @@ func passing(status int) bool {
 
 // transient says whether a failure of the connection may not come again. A name
 // that cannot be looked up is one of a host that was there: of the first
-// connection to a host the client tells that it is final.
+// connection to a host the client tells that it is final. One who says that he was
+// canceled, though nobody canceled him, had the connection of another who was.
 func transient(err error) bool {
 	var dns *net.DNSError
-	if errors.As(err, &dns) {
+	if errors.As(err, &dns) || errors.Is(err, context.Canceled) || errors.Is(err, errIdle) {
 		return true
 	}
 	s := err.Error()
-	for _, t := range []string{"connection reset", "EOF", "broken pipe", "connection refused", "no route to host", "network is unreachable", "timeout", "http2: server sent GOAWAY", "stream error", "server closed idle connection"} {
+	for _, t := range []string{"connection reset", "EOF", "broken pipe", "connection refused", "no route to host", "network is unreachable", "timeout", "http2: server sent GOAWAY", "http2: client connection lost", "stream error", "server closed idle connection"} {
 		if strings.Contains(s, t) {
 			return true
 		}

@@ -41,6 +41,8 @@ func (u *Upload) send(ctx context.Context) error {
 		switch {
 		case u.offset > before:
 			broken = 0
+		case Status(serr) == http.StatusRequestedRangeNotSatisfiable: // it says one thing and does another
+			return fmt.Errorf("%w: %w", errLost, serr)
 		case broken > 1:
 			u.shorten()
 		}
@@ -67,7 +69,7 @@ func (u *Upload) patch(ctx context.Context) error {
 	}
 	known := u.Blob.Digest != "" && length >= 0
 	h := http.Header{"Content-Type": {"application/octet-stream"}}
-	if known && (u.offset > 0 || u.chunk > 0) {
+	if known && (u.offset > 0 || u.chunk > 0 || u.asked) {
 		h.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.offset+length-1))
 	}
 	sent, resp, err := u.stream(ctx, http.MethodPatch, u.loc.String(), h, length, known)
@@ -75,7 +77,7 @@ func (u *Upload) patch(ctx context.Context) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusNoContent {
-		return Refusal(http.MethodPatch, resp)
+		return u.Line.Patience.Refusal(http.MethodPatch, resp)
 	}
 	resp.Body.Close()
 	u.offset += sent
@@ -158,28 +160,29 @@ func (u *Upload) put(ctx context.Context) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusCreated {
-		return Refusal(http.MethodPut, resp)
+		return u.Line.Patience.Refusal(http.MethodPut, resp)
 	}
 	return resp.Body.Close()
 }
 
 // question asks for the state of an upload. A registry that still works at the
-// request of somebody who is gone (409) is asked again.
+// request of somebody who is gone (409) is asked again until it must have noticed: who
+// gives up sends all of the blob once more.
 func (u *Upload) question(ctx context.Context) (*http.Response, error) {
-	for try := 1; ; try++ {
+	p := u.Line.Patience
+	for wait, waited := p.Pause, time.Duration(0); ; wait, waited = min(2*wait, p.Idle/4), waited+wait {
 		resp, err := u.Line.Do(ctx, http.MethodGet, u.loc.String(), nil, nil, http.StatusNoContent, http.StatusOK)
-		if err == nil || Status(err) != http.StatusConflict || try >= tries {
+		if err == nil || Status(err) != http.StatusConflict || waited > p.Idle {
 			return resp, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(u.Line.Patience.Pause):
+		if err := p.Sleep(ctx, err, wait); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// ask asks how much of an upload the registry has.
+// ask asks how much of an upload the registry has. "0-0" may be a byte or none: what is
+// sent next says where it belongs, so that a byte is not sent twice.
 func (u *Upload) ask(ctx context.Context) error {
 	resp, err := u.question(ctx)
 	if err != nil {
@@ -193,7 +196,7 @@ func (u *Upload) ask(ctx context.Context) error {
 	if last > 0 {
 		last++
 	}
-	u.offset = last
+	u.offset, u.asked = last, true
 	if resp.Header.Get("Location") == "" {
 		return nil
 	}

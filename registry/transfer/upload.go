@@ -59,10 +59,12 @@ type Upload struct {
 
 	journal Journal // nil if there is none
 
-	loc    *url.URL // of the session
-	offset int64    // how much of the blob is there
-	eof    bool     // all of it
-	chunk  int64    // bytes of one request; 0 is no bound
+	loc     *url.URL // of the session
+	resumed bool     // it is one of an earlier run
+	asked   bool     // the registry said how much of the blob is there
+	offset  int64    // how much that is
+	eof     bool     // all of it
+	chunk   int64    // bytes of one request; 0 is no bound
 
 	checked func() error // waits for Filed.Check; nil where reading checks
 }
@@ -118,14 +120,26 @@ func (u *Upload) deliver(ctx context.Context) (ocispec.Descriptor, error) {
 		if err == nil {
 			return u.end("done")
 		}
-		final := !errors.Is(err, errLost) && final(Status(err))
-		if try >= tries || ctx.Err() != nil || final || errors.Is(err, errContent) {
+		if try >= tries || ctx.Err() != nil || u.final(err) {
 			return u.Blob, fmt.Errorf("upload %s: %w", u.Blob.Digest, err)
+		}
+		if u.arrived(ctx) {
+			return u.end("done")
 		}
 		if err := u.open(ctx); err != nil {
 			return u.Blob, err
 		}
 	}
+}
+
+// arrived tells that the registry has the blob, though it was not heard to say so: the
+// answer to the closing request was lost, or came too late.
+func (u *Upload) arrived(ctx context.Context) bool {
+	if u.Blob.Digest == "" {
+		return false
+	}
+	there, err := u.Line.Exists(ctx, u.Blob.Digest)
+	return there && err == nil
 }
 
 // spare finds out whether nothing has to be sent, and says why.
@@ -178,14 +192,21 @@ func (u *Upload) end(action string) (ocispec.Descriptor, error) {
 	return u.Blob, nil
 }
 
-// final says whether a refusal would be the same for an upload from the start.
-// One whose session was lost (404), or is not where we thought (416), would not.
-func final(status int) bool {
-	switch status {
+// final says whether a failure would be the same for an upload from the start. One whose
+// session was lost (404), or is not where we thought (416), would not, nor one of an
+// earlier run whose bytes were others (400): it may have been compressed in another way.
+func (u *Upload) final(err error) bool {
+	if errors.Is(err, errContent) || errors.Is(err, errLost) {
+		return errors.Is(err, errContent)
+	}
+	switch status := Status(err); status {
 	case 0, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestedRangeNotSatisfiable, http.StatusConflict:
 		return false
+	case http.StatusBadRequest:
+		return !u.resumed
+	default:
+		return !passing(status)
 	}
-	return !passing(status)
 }
 
 // begin finds the session to send to: one of an earlier run, or a new one, for
@@ -231,6 +252,7 @@ func (u *Upload) resume(ctx context.Context) bool {
 		u.loc, u.offset = nil, 0
 		return false
 	}
+	u.resumed = true
 	return true
 }
 
@@ -277,7 +299,7 @@ func (u *Upload) cancel(ctx context.Context) {
 
 // open begins a session.
 func (u *Upload) open(ctx context.Context) error {
-	u.loc, u.offset, u.eof = nil, 0, false
+	u.loc, u.resumed, u.asked, u.offset, u.eof = nil, false, false, 0, false
 	resp, err := u.Line.Do(ctx, http.MethodPost, u.Line.Path("blobs/uploads/"), nil, nil, http.StatusAccepted)
 	if err != nil {
 		return err
@@ -313,9 +335,10 @@ func (l *Line) sameOrigin(location string) (*url.URL, error) {
 	}
 	// A loopback registry may have TLS; back to plain text it may not go.
 	same := loc.Scheme == base.Scheme || loc.Scheme == "https"
-	if !same || loc.Host != base.Host {
+	if !same || !SameHost(loc.Scheme, loc.Host, base.Host) {
 		return nil, fmt.Errorf("the registry sends the upload to another origin (%s://%s)", loc.Scheme, loc.Host)
 	}
+	loc.Host = base.Host
 	return loc, nil
 }
 
