@@ -119,14 +119,15 @@ type build struct {
 	exports  []export
 	result   map[*plan.Step]bool // steps whose layers are the result's
 
-	mu      sync.Mutex // guards what follows, and the order of events
-	closers []func() error
-	renewed map[string]bool // cache mounts that were emptied
-	noted   map[*plan.Step]noted
-	failure *Failure
-	commits map[*plan.Step]string // of git steps
-	sums    []*source.StatCache
-	said    map[*plan.Step][]statement // about targets; no two outputs are written at once
+	mu       sync.Mutex // guards what follows, and the order of events
+	closers  []func() error
+	cacheIDs []string        // cache mounts that were used
+	renewed  map[string]bool // cache mounts that were emptied
+	noted    map[*plan.Step]noted
+	failure  *Failure
+	commits  map[*plan.Step]string // of git steps
+	sums     []*source.StatCache
+	said     map[*plan.Step][]statement // about targets; no two outputs are written at once
 }
 
 func newBuild(o Options, in *input) (*build, error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hodbuild/hod/builder/dockerfile"
 	"github.com/hodbuild/hod/builder/plan"
+	"github.com/hodbuild/hod/layers"
 	"github.com/hodbuild/hod/layers/diff"
 	"github.com/opencontainers/go-digest"
 )
@@ -48,12 +49,9 @@ func (b *build) again(ctx context.Context) (*build, error) {
 // dropCaches removes the cache mounts that only this run used.
 func (b *build) dropCaches() error {
 	var errs []error
-	for _, s := range b.plan.Steps {
-		op, _ := s.Op.(plan.Run)
-		for _, m := range op.Mounts {
-			if m.Type == "cache" {
-				errs = append(errs, b.o.Store.RemoveCacheMount(b.caches+m.ID))
-			}
+	for _, id := range b.cacheIDs {
+		if err := b.o.Store.RemoveCacheMount(id); !errors.Is(err, layers.ErrNotFound) { // the same id twice
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

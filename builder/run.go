@@ -192,9 +192,6 @@ func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, 
 	for _, m := range op.Mounts {
 		one := ops.Mount{Type: m.Type, Target: m.Target, Source: m.Source, ReadOnly: m.ReadOnly, Size: m.Size, ID: m.ID,
 			Sharing: m.Sharing, Required: m.Required, Env: m.Env, Mode: m.Mode, UID: m.UID, GID: m.GID}
-		if m.Type == "cache" {
-			one.ID = b.caches + m.ID
-		}
 		if m.Input >= 0 && !bare(m) {
 			var err error
 			one.HasChain = true
@@ -202,9 +199,21 @@ func (b *build) runOf(ctx context.Context, s *plan.Step, op plan.Run) (ops.Run, 
 				return run, fmt.Errorf("mount %q: %w", m.Target, err)
 			}
 		}
+		if m.Type == "cache" {
+			one.ID = b.cacheID(one)
+		}
 		run.Mounts = append(run.Mounts, one)
 	}
 	return run, nil
+}
+
+// cacheID names the folder of a cache mount.
+func (b *build) cacheID(m ops.Mount) string {
+	id := b.caches + m.ID + m.Beginning()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cacheIDs = append(b.cacheIDs, id)
+	return id
 }
 
 // bare says whether a cache mount begins empty although it names a stage: BuildKit makes the folder that has the owner or

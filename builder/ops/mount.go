@@ -73,6 +73,9 @@ func (m *mounter) attach(target string, fd *os.File, readOnly bool) {
 
 // bind shows a chain, or a file or folder of it. What is written goes to a top that is thrown away.
 func (m *mounter) bind(ctx context.Context, one Mount) error {
+	if len(one.Chain) == 0 { // of scratch
+		return m.nothing(one)
+	}
 	snap, err := m.t.Store.Mount(ctx, one.Chain, shownTo(m.ids, !one.ReadOnly))
 	if err != nil {
 		return err
@@ -83,6 +86,24 @@ func (m *mounter) bind(ctx context.Context, one Mount) error {
 		return err
 	}
 	m.attach(one.Target, fd, one.ReadOnly)
+	return nil
+}
+
+// nothing shows an empty folder. What is written goes with it.
+func (m *mounter) nothing(one Mount) error {
+	if one.Source != "/" {
+		return &os.PathError{Op: "open", Path: one.Source, Err: os.ErrNotExist}
+	}
+	mem, err := memory()
+	if err != nil {
+		return err
+	}
+	uid, gid := m.ids.Owner(0, 0)
+	if err := belongsTo(mem, uid, gid); err != nil {
+		mem.Close()
+		return err
+	}
+	m.attach(one.Target, mem, one.ReadOnly)
 	return nil
 }
 
@@ -140,13 +161,6 @@ func (m *mounter) fill(ctx context.Context, dir string, one Mount) error {
 		}
 	}
 	return unix.Chmod(dir, deref(one.Mode, 0o755)&0o7777)
-}
-
-func deref(v *uint32, otherwise uint32) uint32 {
-	if v == nil {
-		return otherwise
-	}
-	return *v
 }
 
 // seed unpacks the chain's source folder into a cache folder.
@@ -219,11 +233,7 @@ func (m *mounter) script(name, text string) error {
 		return err
 	}
 	uid, gid := m.ids.Owner(0, 0)
-	err = writeIn(mem, name, []byte(text), 0o755, uid, gid)
-	if err == nil {
-		err = unix.Fchownat(int(mem.Fd()), "", uid, gid, unix.AT_EMPTY_PATH)
-	}
-	if err != nil {
+	if err := errors.Join(writeIn(mem, name, []byte(text), 0o755, uid, gid), belongsTo(mem, uid, gid)); err != nil {
 		mem.Close()
 		return err
 	}
@@ -243,6 +253,10 @@ func memory() (*os.File, error) {
 		return nil, os.NewSyscallError("fsconfig", err)
 	}
 	return fsmount(fs, "tmpfs")
+}
+
+func belongsTo(dir *os.File, uid, gid int) error {
+	return unix.Fchownat(int(dir.Fd()), "", uid, gid, unix.AT_EMPTY_PATH)
 }
 
 func writeIn(dir *os.File, name string, data []byte, mode uint32, uid, gid int) error {

@@ -67,6 +67,26 @@ type Mount struct {
 	UID, GID *uint32
 }
 
+// Beginning says what a cache mount's folder begins with, where that is not the usual. It is a part of its name: a folder that
+// begins with an owner and a mode, or with the files of a stage, is not the plain one of the same id, as with BuildKit, or
+// who came first would decide for all.
+func (m Mount) Beginning() string {
+	switch {
+	case m.HasChain:
+		return fmt.Sprintf(" from=%.12s:%s", m.Chain.ID().Encoded(), m.Source)
+	case m.UID != nil || m.GID != nil || m.Mode != nil:
+		return fmt.Sprintf(" uid=%d,gid=%d,mode=%04o", deref(m.UID, 0), deref(m.GID, 0), deref(m.Mode, 0o755))
+	}
+	return ""
+}
+
+func deref(v *uint32, otherwise uint32) uint32 {
+	if v == nil {
+		return otherwise
+	}
+	return *v
+}
+
 // Tools are what a RUN is performed with.
 type Tools struct {
 	Store   *layers.Store
