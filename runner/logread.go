@@ -3,28 +3,29 @@
 package runner
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
 // LogOptions choose what of a log is shown.
 type LogOptions struct {
-	Follow       bool
-	Tail         int // lines from the end; negative: all
-	Since, Until time.Time
-	Timestamps   bool
-	// Details puts the values of the log options' labels before each line.
+	Follow         bool
+	Tail           int // lines from the end; negative: all
+	Since, Until   time.Time
+	Timestamps     bool
 	Stdout, Stderr io.Writer
 }
 
 // Logs writes what a container's process wrote. With Follow it goes on until
-// the container stops or ctx ends.
+// the container stops, the time is Until, or ctx ends.
 func (cs *Containers) Logs(ctx context.Context, ref string, o LogOptions) error {
 	c, _, err := cs.Lookup(ctx, ref)
 	if err != nil {
@@ -33,102 +34,148 @@ func (cs *Containers) Logs(ctx context.Context, ref string, o LogOptions) error 
 	if c.Options.LogDriver == "none" {
 		return fmt.Errorf("logs of container %s: it was started with --log-driver none, so nothing was kept", c.Name)
 	}
-	skip := 0
-	if o.Tail >= 0 {
-		total, err := countLines(c, o)
-		if err != nil {
-			return err
-		}
-		skip = max(0, total-o.Tail)
+	files, err := c.openLogs()
+	if err != nil {
+		return fmt.Errorf("logs of container %s: %w", c.Name, err)
 	}
-	var last *os.File
-	for i, path := range logFiles(c) {
-		f, err := os.Open(path)
-		if missing(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("logs of container %s: %w", c.Name, err)
-		}
-		if skip, err = copyLog(f, skip, o); err != nil {
-			f.Close()
+	defer closeAll(files)
+	if files, err = o.last(files); err != nil {
+		return fmt.Errorf("logs of container %s: %w", c.Name, err)
+	}
+	t := &logTail{c: c, o: o, fresh: true}
+	defer t.close()
+	for _, f := range files {
+		t.hold(f)
+		if err := t.drain(); err != nil {
 			return err
 		}
-		if i == len(logFiles(c))-1 && o.Follow {
-			last = f
-			break
-		}
-		f.Close()
 	}
 	if o.Follow {
-		return cs.follow(ctx, c, last, o)
+		return t.follow(ctx, cs)
 	}
 	return nil
 }
 
-// logFiles lists a log's files, the oldest first.
-func logFiles(c *Container) []string {
-	var files []string
-	for i := max(1, c.Options.LogMaxFile) - 1; i >= 1; i-- {
-		files = append(files, fmt.Sprintf("%s.%d", c.file("log.json"), i))
-	}
-	return append(files, c.file("log.json"))
-}
-
-func countLines(c *Container, o LogOptions) (int, error) {
-	total := 0
-	o.Stdout, o.Stderr = nil, nil
-	for _, path := range logFiles(c) {
-		f, err := os.Open(path)
+// openLogs opens a log's files, the oldest first. The newest is opened first: when the files are turned over meanwhile, it
+// is met again under its next name, and none is missed.
+func (c *Container) openLogs() ([]*os.File, error) {
+	var files []*os.File
+	for i := range max(1, c.Options.LogMaxFile) {
+		f, err := os.Open(logName(c.file("log.json"), i))
 		if missing(err) {
 			continue
 		}
 		if err != nil {
-			return 0, err
+			closeAll(files)
+			return nil, err
 		}
-		r := logReader{r: bufio.NewReader(f)}
-		for {
-			l, ok := r.next()
-			if !ok {
-				break
-			}
-			if o.wants(l) && r.ended(l) {
-				total++
-			}
-		}
-		f.Close()
-	}
-	return total, nil
-}
-
-// logReader reads records; an unfinished last record is left for later.
-type logReader struct {
-	r       *bufio.Reader
-	partial []byte
-}
-
-func (l *logReader) next() (logLine, bool) {
-	for {
-		part, err := l.r.ReadSlice('\n')
-		l.partial = append(l.partial, part...)
-		if errors.Is(err, bufio.ErrBufferFull) {
+		if len(files) > 0 && sameOpen(f, files[len(files)-1]) {
+			f.Close()
 			continue
 		}
-		if err != nil {
-			return logLine{}, false
-		}
-		var line logLine
-		err = json.Unmarshal(l.partial, &line)
-		l.partial = l.partial[:0]
-		if err == nil {
-			return line, true
-		}
-		// A record cut by a crash: the next one starts on its own line.
+		files = append(files, f)
+	}
+	slices.Reverse(files)
+	return files, nil
+}
+
+// logName is the name of the newest file of a log (0), or of one that was turned over.
+func logName(newest string, i int) string {
+	if i == 0 {
+		return newest
+	}
+	return fmt.Sprintf("%s.%d", newest, i)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
 	}
 }
 
-func (l *logReader) ended(line logLine) bool {
-	return len(line.Log) > 0 && line.Log[len(line.Log)-1] == '\n'
+func sameOpen(a, b *os.File) bool {
+	x, err := a.Stat()
+	y, yerr := b.Stat()
+	return err == nil && yerr == nil && os.SameFile(x, y)
+}
+
+// last leaves of a log's files those that hold its last lines, the first of them read up to where those begin; at least
+// the newest.
+func (o *LogOptions) last(files []*os.File) ([]*os.File, error) {
+	if o.Tail < 0 {
+		return files, nil
+	}
+	at, err := len(files), error(nil)
+	for need := o.Tail; at > 0 && (need > 0 || at == len(files)); {
+		at--
+		if need, err = o.seekLast(files[at], need, at == len(files)-1); err != nil {
+			return nil, err
+		}
+	}
+	return files[at:], nil
+}
+
+// seekLast moves to where the last lines of a file begin, and says how many of them lie in older ones. It reads backwards:
+// a log may be long. In the newest file the last line may have no end yet.
+func (o *LogOptions) seekLast(f *os.File, need int, newest bool) (older int, err error) {
+	at, err := f.Seek(0, io.SeekEnd)
+	if err != nil || need == 0 {
+		return 0, err
+	}
+	r := recordsBack{f: f, at: at}
+	for lines := 0; ; {
+		record, end, err := r.next()
+		if errors.Is(err, io.EOF) {
+			_, err = f.Seek(0, io.SeekStart)
+			return need - lines, err
+		}
+		if err != nil {
+			return 0, err
+		}
+		var l logLine
+		if json.Unmarshal(record, &l) != nil {
+			continue
+		}
+		if l.ended() && lines == need || !o.Since.IsZero() && l.Time.Before(o.Since) {
+			_, err = f.Seek(end, io.SeekStart)
+			return 0, err
+		}
+		if !o.wants(l) {
+			continue
+		}
+		if l.ended() || newest && lines == 0 {
+			lines++
+		}
+	}
+}
+
+// recordsBack reads the records of a file from the last one to the first.
+type recordsBack struct {
+	f    *os.File
+	at   int64  // where part begins
+	part []byte // was read and not given yet
+}
+
+// next gives a record and where it ends, or io.EOF before the first.
+func (r *recordsBack) next() (record []byte, end int64, err error) {
+	for {
+		end = r.at + int64(len(r.part))
+		if end == 0 {
+			return nil, 0, io.EOF
+		}
+		i := bytes.LastIndexByte(r.part[:max(0, len(r.part)-1)], '\n')
+		if i >= 0 || r.at == 0 {
+			record, r.part = r.part[i+1:], r.part[:i+1]
+			return record, end, nil
+		}
+		n := min(r.at, 64<<10)
+		block := make([]byte, int(n)+len(r.part))
+		if _, err := r.f.ReadAt(block[:n], r.at-n); err != nil {
+			return nil, 0, err
+		}
+		copy(block[n:], r.part)
+		r.at, r.part = r.at-n, block
+	}
 }
 
 func (o *LogOptions) wants(l logLine) bool {
@@ -151,100 +198,5 @@ func (o *LogOptions) print(l logLine, fresh bool) error {
 	return err
 }
 
-func copyLog(f *os.File, skip int, o LogOptions) (int, error) {
-	r := logReader{r: bufio.NewReader(f)}
-	fresh := true
-	for {
-		l, ok := r.next()
-		if !ok {
-			break
-		}
-		if !o.wants(l) {
-			continue
-		}
-		if skip > 0 {
-			if r.ended(l) {
-				skip--
-			}
-			continue
-		}
-		if err := o.print(l, fresh); err != nil {
-			return skip, err
-		}
-		fresh = r.ended(l)
-	}
-	_, err := f.Seek(-int64(len(r.partial)), io.SeekCurrent)
-	return skip, err
-}
-
-// follow prints what is added to the log until the container has no monitor.
-func (cs *Containers) follow(ctx context.Context, c *Container, f *os.File, o LogOptions) error {
-	defer func() {
-		if f != nil {
-			f.Close()
-		}
-	}()
-	r := logReader{}
-	if f != nil {
-		r.r = bufio.NewReader(f)
-	}
-	fresh := true
-	for done := false; ; {
-		if f == nil || turned(f, c) {
-			next, err := os.Open(c.file("log.json"))
-			if err == nil {
-				drainLog(&r, &fresh, o)
-				if f != nil {
-					f.Close()
-				}
-				f, r = next, logReader{r: bufio.NewReader(next)}
-			}
-		}
-		if err := drainLog(&r, &fresh, o); err != nil {
-			return err
-		}
-		if done {
-			return nil
-		}
-		s, err := cs.truth(ctx, c)
-		// One more look after the end: the last lines were written before it.
-		done = err != nil || !s.alive()
-		if done {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-func drainLog(r *logReader, fresh *bool, o LogOptions) error {
-	if r.r == nil {
-		return nil
-	}
-	for {
-		l, ok := r.next()
-		if !ok {
-			return nil
-		}
-		if !o.wants(l) {
-			continue
-		}
-		if err := o.print(l, *fresh); err != nil {
-			return err
-		}
-		*fresh = r.ended(l)
-	}
-}
-
-// turned reports whether the log was rotated under the open file.
-func turned(f *os.File, c *Container) bool {
-	now, err := os.Stat(c.file("log.json"))
-	if err != nil {
-		return false
-	}
-	held, err := f.Stat()
-	return err == nil && !os.SameFile(now, held)
-}
+// ended says whether a record ends its line.
+func (l *logLine) ended() bool { return strings.HasSuffix(l.Log, "\n") }

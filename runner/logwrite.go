@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // logLine is one line of a log: docker's json-file form. A line without its end
@@ -30,7 +31,7 @@ type logWriter struct {
 	max     int64
 	files   int
 	mu      sync.Mutex // guards what follows
-	f       *os.File
+	f       *os.File   // nil where it could not be opened
 	size    int64
 	failed  error
 	pending map[string][]byte
@@ -49,17 +50,30 @@ func openLog(c *Container) (*logWriter, error) {
 }
 
 func (w *logWriter) open() error {
-	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	st, err := f.Stat()
-	if err != nil {
+	if w.size, err = endLine(f); err != nil {
 		f.Close()
 		return fmt.Errorf("open log: %w", err)
 	}
-	w.f, w.size = f, st.Size()
+	w.f = f
 	return nil
+}
+
+// endLine ends the last record of a log, where a machine that lost power cut it, and says how long the log is.
+func endLine(f *os.File) (size int64, err error) {
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return 0, err
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, st.Size()-1); err != nil || last[0] == '\n' {
+		return st.Size(), err
+	}
+	n, _ := f.Write([]byte{'\n'}) // on a full disk the next record is spoilt too
+	return st.Size() + int64(n), nil
 }
 
 // Write takes what one stream wrote. Whole lines go out at once, the beginning
@@ -78,14 +92,25 @@ func (w *logWriter) write(stream string, p []byte) {
 			w.record(stream, buf[:i+1])
 			buf = buf[i+1:]
 			continue
-		case len(buf) >= logPart:
-			w.record(stream, buf[:logPart])
-			buf = buf[logPart:]
+		case len(buf) > logPart:
+			n := wholeRunes(buf, logPart)
+			w.record(stream, buf[:n])
+			buf = buf[n:]
 			continue
 		}
 		break
 	}
 	w.pending[stream] = append(w.pending[stream][:0], buf...)
+}
+
+// wholeRunes is n, or a little less where a character would be cut there; what is no text is cut at n.
+func wholeRunes(b []byte, n int) int {
+	for i := n; i > n-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			return i
+		}
+	}
+	return n
 }
 
 // Flush writes the beginnings of lines that never ended.
@@ -110,38 +135,54 @@ func (w *logWriter) record(stream string, line []byte) {
 		return
 	}
 	data = append(data, '\n')
-	if w.max > 0 && w.size > 0 && w.size+int64(len(data)) > w.max {
-		if err := w.rotate(); err != nil {
-			w.failed = err
-			return
-		}
+	if err := w.ready(int64(len(data))); err != nil {
+		w.fail(err)
+		return
 	}
 	n, err := w.f.Write(data)
+	if err != nil {
+		w.fail(fmt.Errorf("write log: %w", err))
+		w.f.Truncate(w.size) // no half record, which would spoil the next one too
+		return
+	}
 	w.size += int64(n)
-	if err != nil && w.failed == nil {
-		w.failed = fmt.Errorf("write log: %w", err)
+}
+
+// fail keeps the first error.
+func (w *logWriter) fail(err error) {
+	if w.failed == nil {
+		w.failed = err
 	}
 }
 
-// rotate moves log.json to log.json.1 and so on, dropping the oldest.
-func (w *logWriter) rotate() error {
-	w.f.Close()
-	if w.files == 1 {
-		if err := os.Truncate(w.path, 0); err != nil {
+// ready makes room for a record of n bytes: in the next file where this one is full, in one that is opened anew where
+// that failed before.
+func (w *logWriter) ready(n int64) error {
+	if w.f != nil && w.max > 0 && w.size > 0 && w.size+n > w.max {
+		w.f.Close()
+		w.f = nil
+		if err := w.turnOver(); err != nil {
 			return fmt.Errorf("rotate log: %w", err)
 		}
-		return w.open()
 	}
-	for i := w.files - 1; i >= 1; i-- {
-		from := w.path
-		if i > 1 {
-			from = fmt.Sprintf("%s.%d", w.path, i-1)
-		}
-		if err := os.Rename(from, fmt.Sprintf("%s.%d", w.path, i)); err != nil && !missing(err) {
-			return fmt.Errorf("rotate log: %w", err)
-		}
+	if w.f != nil {
+		return nil
 	}
 	return w.open()
+}
+
+// turnOver moves log.json to log.json.1 and so on, dropping the oldest. The next one is always a new file: who follows
+// has the last one open and reads it to its end.
+func (w *logWriter) turnOver() error {
+	if w.files == 1 {
+		return os.Remove(w.path)
+	}
+	for i := w.files - 1; i >= 1; i-- {
+		if err := os.Rename(logName(w.path, i-1), logName(w.path, i)); err != nil && !missing(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *logWriter) close() error {
@@ -149,8 +190,11 @@ func (w *logWriter) close() error {
 		return nil
 	}
 	w.flush()
-	if err := w.f.Close(); err != nil && w.failed == nil {
-		w.failed = err
+	if w.f == nil {
+		return w.failed
+	}
+	if err := w.f.Close(); err != nil {
+		w.fail(err)
 	}
 	return w.failed
 }
