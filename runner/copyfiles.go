@@ -49,23 +49,44 @@ func (f *Files) ReadTar(name, as string, w io.Writer, o CopyOptions) error {
 	if err != nil {
 		return fmt.Errorf("copy %q: %w", name, plainErrno(err))
 	}
-	t := tar.NewWriter(w)
-	if err := f.pack(t, name, as, st); err != nil {
+	p := packer{f, tar.NewWriter(w), map[[2]uint64]string{}}
+	if err := p.pack(name, as, st, 0); err != nil {
 		return err
 	}
-	return t.Close()
+	return p.t.Close()
 }
 
-func (f *Files) pack(t *tar.Writer, name, as string, st unix.Stat_t) error {
+// packer writes files as a tar.
+type packer struct {
+	f     *Files
+	t     *tar.Writer
+	links map[[2]uint64]string // the names of files, by device and number, that have several
+}
+
+// pack writes what is at a path; around is the device of the folder that it is in.
+func (p *packer) pack(name, as string, st unix.Stat_t, around uint64) error {
+	f := p.f
 	h := &tar.Header{
 		Name: as, Mode: int64(st.Mode & 0o7777), Uid: inside(f.ids, st.Uid), Gid: inside(f.gids, st.Gid),
 		ModTime: time.Unix(st.Mtim.Unix()).Truncate(time.Second), Format: tar.FormatPAX,
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return f.packFolder(t, name, h)
+		h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
+		if err := p.t.WriteHeader(h); err != nil || st.Dev != around && f.isKernels(name) {
+			return err
+		}
+		return p.packFolder(name, h.Name, st.Dev)
 	case unix.S_IFREG:
-		return f.packFile(t, name, h)
+		file := [2]uint64{st.Dev, st.Ino}
+		if first := p.links[file]; first != "" {
+			h.Typeflag, h.Linkname = tar.TypeLink, first
+			break
+		}
+		if st.Nlink > 1 {
+			p.links[file] = as
+		}
+		return p.packFile(name, h)
 	case unix.S_IFLNK:
 		target, err := f.Readlink(name)
 		if err != nil {
@@ -82,14 +103,30 @@ func (f *Files) pack(t *tar.Writer, name, as string, st unix.Stat_t) error {
 	default:
 		return nil // a socket is nothing without the process that listens
 	}
-	return t.WriteHeader(h)
+	return p.t.WriteHeader(h)
 }
 
-func (f *Files) packFolder(t *tar.Writer, name string, h *tar.Header) error {
-	h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
-	if err := t.WriteHeader(h); err != nil {
-		return err
+// isKernels says whether a folder of a container that runs is a file system of the kernel's, as /proc, or /dev: nothing
+// there is a file to copy.
+func (f *Files) isKernels(name string) bool {
+	if !f.running {
+		return false
 	}
+	folder, err := f.OpenFile(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false
+	}
+	defer folder.Close()
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(folder.Fd()), &st) != nil {
+		return false
+	}
+	own := []int64{unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC}
+	return slices.Contains(own, int64(st.Type)) || path.Clean(name) == "/dev"
+}
+
+func (p *packer) packFolder(name, as string, device uint64) error {
+	f := p.f
 	entries, err := f.ReadDir(name)
 	if err != nil {
 		return fmt.Errorf("copy %q: %w", name, plainErrno(err))
@@ -104,15 +141,16 @@ func (f *Files) packFolder(t *tar.Writer, name string, h *tar.Header) error {
 		if err != nil {
 			return fmt.Errorf("copy %q: %w", child, err)
 		}
-		if err := f.pack(t, child, path.Join(h.Name, e.Name()), st); err != nil {
+		if err := p.pack(child, path.Join(as, e.Name()), st, device); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *Files) packFile(t *tar.Writer, name string, h *tar.Header) error {
-	file, err := f.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+func (p *packer) packFile(name string, h *tar.Header) error {
+	t := p.t
+	file, err := p.f.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("copy %q: %w", name, plainErrno(err))
 	}
@@ -150,7 +188,9 @@ func (f *Files) WriteTar(folder string, r io.Reader, o CopyOptions) error {
 	return userns.As(userns.Map{UIDs: f.ids, GIDs: f.gids}, func() error { return f.write(folder, r, o) })
 }
 
-func (f *Files) write(folder string, r io.Reader, o CopyOptions) error {
+func (f *Files) write(folder string, r io.Reader, o CopyOptions) (err error) {
+	u := unpacker{f: f, folder: folder, o: o}
+	defer func() { err = errors.Join(err, u.finish()) }()
 	t := tar.NewReader(r)
 	for {
 		h, err := t.Next()
@@ -160,14 +200,43 @@ func (f *Files) write(folder string, r io.Reader, o CopyOptions) error {
 		if err != nil {
 			return fmt.Errorf("read tar: %w", err)
 		}
-		if err := f.unpack(folder, h, t, o); err != nil {
+		if err := u.unpack(h, t); err != nil {
 			return fmt.Errorf("copy to %q: %w", path.Join(folder, h.Name), plainErrno(err))
 		}
 	}
 }
 
-func (f *Files) unpack(folder string, h *tar.Header, r io.Reader, o CopyOptions) error {
-	name := path.Join(folder, path.Clean("/"+h.Name))
+// unpacker makes files of a tar below a folder.
+type unpacker struct {
+	f      *Files
+	folder string
+	o      CopyOptions
+	made   []madeFolder
+}
+
+// madeFolder is one that gets its owner, mode and time after what is in it: it may not let others in, and what is put
+// there changes its time.
+type madeFolder struct {
+	name string
+	meta diff.Entry
+}
+
+func (u *unpacker) finish() error {
+	var errs []error
+	for _, m := range slices.Backward(u.made) {
+		if err := setMeta(u.f.Root, m.meta, m.name); err != nil {
+			errs = append(errs, fmt.Errorf("copy to %q: %w", m.name, plainErrno(err)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (u *unpacker) unpack(h *tar.Header, r io.Reader) error {
+	if h.Typeflag == tar.TypeXGlobalHeader { // git archive begins with one
+		return nil
+	}
+	f, o := u.f, u.o
+	name := path.Join(u.folder, path.Clean("/"+h.Name))
 	e := diff.Entry{Type: h.Typeflag, Mode: uint32(h.Mode) & 0o7777, UID: -1, GID: -1, ModTime: h.ModTime}
 	if o.Owners {
 		e.UID, e.GID = outside(f.ids, h.Uid), outside(f.gids, h.Gid)
@@ -189,10 +258,14 @@ func (f *Files) unpack(folder string, h *tar.Header, r io.Reader, o CopyOptions)
 			return err
 		}
 	}
-	if err := f.make(name, h, r, folder); err != nil {
+	if err := f.make(name, h, r, u.folder); err != nil {
 		return err
 	}
-	if h.Typeflag == tar.TypeLink {
+	switch h.Typeflag {
+	case tar.TypeLink:
+		return nil
+	case tar.TypeDir:
+		u.made = append(u.made, madeFolder{name, e})
 		return nil
 	}
 	return setMeta(f.Root, e, name)

@@ -15,6 +15,7 @@ import (
 	"github.com/hodbuild/hod/layers/rootfs"
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // Files is the root file system of a container, as a program in it sees it. A
@@ -22,9 +23,11 @@ import (
 // not started while somebody does so.
 type Files struct {
 	*rootfs.Root
-	ids    []layers.IDRange // of the container's user namespace, seen from here
-	gids   []layers.IDRange
-	closes []func() error
+	ids  []layers.IDRange // of the container's user namespace, seen from here
+	gids []layers.IDRange
+	// running says that they are seen through a process, with all that is mounted there.
+	running bool
+	closes  []func() error
 }
 
 // Close lets go of the container.
@@ -36,15 +39,16 @@ func (f *Files) Close() error {
 	return errors.Join(errs...)
 }
 
-// Files opens the root of a container. Without root, one that does not run can
-// be mounted only inside of a user namespace.
-func (cs *Containers) Files(ctx context.Context, store *layers.Store, ref string) (*Files, error) {
+// Files opens the root of a container, with what it has mounted there or, where it
+// does not run, also without. Without root, one that does not run can be mounted
+// only inside of a user namespace.
+func (cs *Containers) Files(ctx context.Context, store *layers.Store, ref string, mounts bool) (*Files, error) {
 	c, s, err := cs.Lookup(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	f := &Files{}
-	if s.Running() {
+	f := &Files{running: s.Running()}
+	if f.running {
 		if given := userns.Given(); given != nil {
 			f.Root = rootfs.RootFrom(given)
 		} else if f.Root, err = rootfs.OpenRoot(fmt.Sprintf("/proc/%d/root", s.Pid)); err != nil {
@@ -55,45 +59,55 @@ func (cs *Containers) Files(ctx context.Context, store *layers.Store, ref string
 		f.gids = userns.ReadMap(fmt.Sprintf("/proc/%d/gid_map", s.Pid))
 		return f, nil
 	}
-	if err := f.mount(ctx, store, c); err != nil {
+	root, err := f.mount(ctx, store, c)
+	if err == nil && mounts && root != nil {
+		err = f.showMounts(ctx, store, c, root)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open files of container %s: %w", c.Name, err), f.Close())
 	}
 	return f, nil
 }
 
-func (f *Files) mount(ctx context.Context, store *layers.Store, c *Container) error {
-	lock, err := lockMonitor(c)
+// mount shows the container's tree as the root. It returns the mount, which is attached nowhere; nil where none can be
+// made.
+func (f *Files) mount(ctx context.Context, store *layers.Store, c *Container) (*os.File, error) {
+	lock, err := lockStopped(ctx, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if lock == nil {
-		return errors.New("it is being started; try again")
+		return nil, errors.New("another hod is starting it or copying its files; try again")
 	}
 	f.closes = append(f.closes, lock.Close)
 	snap, err := store.Mount(ctx, c.chain(), layers.MountOptions{Writable: true, Dir: c.Dir})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.closes = append(f.closes, snap.Close)
 	m := snap.Root()
+	tree := m.Detached
 	switch {
-	case m.Detached != nil:
-		f.Root = rootfs.RootFrom(m.Detached)
-		return nil
-	case m.Type == "overlay":
-		tree, err := rootfs.MountOverlay(m, 0)
-		if err != nil {
-			return err
-		}
-		f.closes = append(f.closes, tree.Close)
+	case tree != nil:
 		f.Root = rootfs.RootFrom(tree)
-		return nil
+		return tree, nil
+	case m.Type == "overlay":
+		tree, err = rootfs.MountOverlay(m, 0)
+	default:
+		tree, err = m.Part("/")
 	}
-	f.Root, err = rootfs.OpenRoot(m.Source)
-	if err == nil {
-		f.closes = append(f.closes, f.Root.Close)
+	if errors.Is(err, unix.EPERM) { // who may mount nothing starts nothing, so nothing is mounted there
+		if f.Root, err = rootfs.OpenRoot(m.Source); err == nil {
+			f.closes = append(f.closes, f.Root.Close)
+		}
+		return nil, err
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	f.closes = append(f.closes, tree.Close)
+	f.Root = rootfs.RootFrom(tree)
+	return tree, nil
 }
 
 func (c *Container) chain() layers.Chain {

@@ -16,6 +16,9 @@ import (
 	"github.com/hodbuild/hod/layers/rootfs"
 )
 
+// ErrNotRunning is wrapped by errors about a container that has no process.
+var ErrNotRunning = errors.New("is not running")
+
 // mustRun returns the container and its state if it has a process.
 func (cs *Containers) mustRun(ctx context.Context, ref string) (*Container, *State, error) {
 	c, s, err := cs.Lookup(ctx, ref)
@@ -23,21 +26,26 @@ func (cs *Containers) mustRun(ctx context.Context, ref string) (*Container, *Sta
 		return nil, nil, err
 	}
 	if !s.Running() {
-		return nil, nil, fmt.Errorf("container %s is not running", c.Name)
+		return nil, nil, fmt.Errorf("container %s %w", c.Name, ErrNotRunning)
 	}
 	return c, s, nil
 }
 
 // Kill sends a signal to the container's first process. A restart policy does
-// not bring back what was killed by hand.
+// not bring back what was killed by hand, and one that is paused goes on to end.
 func (cs *Containers) Kill(ctx context.Context, ref string, sig unix.Signal) error {
 	c, s, err := cs.mustRun(ctx, ref)
 	if err != nil {
 		return err
 	}
 	if sig == unix.SIGKILL || sig == unix.SIGTERM || sig == unix.SIGINT || sig == c.StopSignal() {
-		if err := c.askStop(); err != nil {
+		if err := c.askStop(""); err != nil {
 			return err
+		}
+		if s.Status == StatusPaused {
+			if err := cs.Unpause(ctx, c.ID); err != nil {
+				return err
+			}
 		}
 	}
 	if err := cs.signal(c, s, sig); err != nil {
@@ -62,6 +70,15 @@ func (cs *Containers) signal(c *Container, s *State, sig unix.Signal) error {
 	return writeFrame(conn, frameSignal, []byte{byte(sig)})
 }
 
+// Signal sends a signal to the process of a container that is attached to, if it has one just now.
+func (cs *Containers) Signal(c *Container, sig unix.Signal) error {
+	s, err := c.LoadState()
+	if err != nil || !s.Running() {
+		return err
+	}
+	return cs.signal(c, s, sig)
+}
+
 func signalState(s *State, sig unix.Signal) error {
 	fd, err := openProcess(s)
 	if err != nil {
@@ -71,10 +88,13 @@ func signalState(s *State, sig unix.Signal) error {
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
 }
 
-// askStop leaves the mark that tells the monitor not to start again.
-func (c *Container) askStop() error {
-	return os.WriteFile(c.file("stop"), nil, 0o600)
+// askStop leaves the mark that tells the monitor not to start again; stopToStart
+// in it, that somebody else will, so that --rm does not remove the container.
+func (c *Container) askStop(why string) error {
+	return os.WriteFile(c.file("stop"), []byte(why), 0o600)
 }
+
+const stopToStart = "start"
 
 // StopSignal is what stop sends first: the container's, the image's, SIGTERM.
 func (c *Container) StopSignal() unix.Signal {
@@ -88,7 +108,11 @@ func (c *Container) StopSignal() unix.Signal {
 
 // Stop asks the container's process to end and, after the timeout (negative:
 // never, nil: the container's own), kills it. A stopped container is left as it is.
-func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal) (err error) {
+func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal) error {
+	return cs.stop(ctx, ref, timeout, sig, "")
+}
+
+func (cs *Containers) stop(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal, why string) (err error) {
 	c, s, err := cs.Lookup(ctx, ref)
 	if err != nil || !s.alive() {
 		return err
@@ -98,7 +122,7 @@ func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Durati
 			cs.tell(c, "stop")
 		}
 	}()
-	if err := c.askStop(); err != nil {
+	if err := c.askStop(why); err != nil {
 		return fmt.Errorf("stop container %s: %w", c.Name, err)
 	}
 	if sig == 0 {
@@ -136,8 +160,18 @@ func (cs *Containers) Stop(ctx context.Context, ref string, timeout *time.Durati
 
 // Restart stops a container and starts it again.
 func (cs *Containers) Restart(ctx context.Context, ref string, timeout *time.Duration, sig unix.Signal, o StartOptions) error {
-	if err := cs.Stop(ctx, ref, timeout, sig); err != nil {
+	c, _, err := cs.Lookup(ctx, ref)
+	if err != nil {
 		return err
+	}
+	if err := cs.stop(ctx, c.ID, timeout, sig, stopToStart); err != nil {
+		return err
+	}
+	if c.Options.AutoRemove {
+		// The kernel marks a top that was mounted without syncing, and refuses it the second time.
+		if err := removeTree(c.file("work/work")); err != nil && !missing(err) {
+			return fmt.Errorf("restart container %s: %w", c.Name, err)
+		}
 	}
 	if _, err := cs.Start(ctx, ref, o); err != nil {
 		return err
@@ -176,7 +210,7 @@ func (cs *Containers) Remove(ctx context.Context, ref string, force, volumes boo
 		if !force {
 			return fmt.Errorf("cannot remove container %s: it is %s; stop it first or remove it with --force", c.Name, s.Status)
 		}
-		if err := c.askStop(); err != nil && !missing(err) {
+		if err := c.askStop(""); err != nil && !missing(err) {
 			return err
 		}
 		lock, err := os.Open(c.file("monitor"))
@@ -196,7 +230,7 @@ func (cs *Containers) Remove(ctx context.Context, ref string, force, volumes boo
 			return nil
 		}
 	}
-	lock, err := lockMonitor(c)
+	lock, err := lockStopped(ctx, c)
 	if missing(err) {
 		return fmt.Errorf("%w: %s", ErrNoContainer, ref)
 	}
@@ -204,7 +238,10 @@ func (cs *Containers) Remove(ctx context.Context, ref string, force, volumes boo
 		return err
 	}
 	if lock == nil {
-		return fmt.Errorf("cannot remove container %s: it is being started", c.Name)
+		if s, err := c.LoadState(); err == nil && s.alive() { // it was just being started
+			return cs.Remove(ctx, ref, force, volumes)
+		}
+		return fmt.Errorf("cannot remove container %s: another hod is using it", c.Name)
 	}
 	defer lock.Close()
 	if volumes {

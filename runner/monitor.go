@@ -275,14 +275,15 @@ func (m *monitor) connect(p *running) (done <-chan struct{}) {
 	return ch
 }
 
-// drain waits for the rest of the output. A process that left the sandbox's
-// namespaces alive may hold a pipe open for ever, so there is a bound.
+// drain waits for the rest of the output. Who is attached and takes nothing holds it up, until the container is asked to
+// stop.
 func (m *monitor) drain(p *running, done <-chan struct{}) {
-	select {
-	case <-done:
-	case <-time.After(2 * time.Second):
-	}
 	s := &m.streams
+	s.rest(done, 2*time.Second, func() {
+		if m.stopped() {
+			s.hurry()
+		}
+	})
 	s.mu.Lock()
 	if s.stdin != nil {
 		s.stdin.Close()
@@ -317,9 +318,9 @@ func (m *monitor) record(p *running) error {
 func (m *monitor) update(change func(*State)) error {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
-	if m.state.Status == StatusRunning { // pause may have written it
-		if disk, err := m.c.LoadState(); err == nil && disk.Status == StatusPaused {
-			m.state.Status = StatusPaused
+	if m.state.Running() { // pause or unpause may have written it
+		if disk, err := m.c.LoadState(); err == nil && disk.Running() {
+			m.state.Status = disk.Status
 		}
 	}
 	change(&m.state)
@@ -337,6 +338,9 @@ func (m *monitor) snapshot() State {
 
 // end records the last exit, first where waiters read it, and tells those attached.
 func (m *monitor) end(last lastExit) {
+	if why, err := os.ReadFile(m.c.file("stop")); err == nil && string(why) == stopToStart {
+		m.c.Options.AutoRemove = false
+	}
 	m.update(func(s *State) {
 		s.Status = StatusExited
 		if s.StartedAt.IsZero() {

@@ -33,7 +33,7 @@ func lockMonitor(c *Container) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	switch err := flockPast(int(f.Fd())); {
 	case err == nil:
 	case errors.Is(err, unix.EWOULDBLOCK):
 		f.Close()
@@ -49,6 +49,40 @@ func lockMonitor(c *Container) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// flockPast takes a lock exclusively. Those who wait for the end of a monitor hold it, shared, for an instant now and
+// then; they are no monitor.
+func flockPast(fd int) error {
+	for try := 0; ; try++ {
+		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || try == 100 || unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) != nil {
+			return err
+		}
+		unix.Flock(fd, unix.LOCK_UN)
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// lockStopped takes the lock of a container that does not run. Another hod may hold it for a moment, to see what a dead
+// monitor left, or to copy files; it returns nil when one holds it for longer, or starts the container.
+func lockStopped(ctx context.Context, c *Container) (*os.File, error) {
+	for end := time.Now().Add(lockPatience); ; {
+		lock, err := lockMonitor(c)
+		if lock != nil || err != nil || time.Now().After(end) {
+			return lock, err
+		}
+		if s, err := c.LoadState(); err == nil && s.alive() {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+const lockPatience = 5 * time.Second
 
 // truth returns the state, having made it true: if it speaks of a process but
 // no monitor lives, what that monitor left is taken away and the container is

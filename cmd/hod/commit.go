@@ -192,7 +192,7 @@ func exportContainer(c *cli.Context, s *layers.Store, cs *runner.Containers, nam
 	if err := enterForFiles(c, cs, name); err != nil {
 		return err
 	}
-	files, err := cs.Files(c.Context, s, name)
+	files, err := cs.Files(c.Context, s, name, false)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func cp(c *cli.Context) error {
 		if err := enterForFiles(c, cs, from.container+to.container); err != nil {
 			return err
 		}
-		inside, err := cs.Files(c.Context, s, from.container+to.container)
+		inside, err := cs.Files(c.Context, s, from.container+to.container, true)
 		if err != nil {
 			return err
 		}
@@ -163,12 +163,15 @@ func target(from, to *runner.Files, src, dst string, o runner.CopyOptions) (fold
 		return "", "", fmt.Errorf("copy %q: no such file or folder", src)
 	}
 	isFolder := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	dst = through(to, dst)
 	there, err := to.Stat(dst)
 	switch {
 	case err == nil && there.Mode&unix.S_IFMT == unix.S_IFDIR && strings.HasSuffix(src, "/."):
 		return dst, ".", nil
 	case err == nil && there.Mode&unix.S_IFMT == unix.S_IFDIR:
 		return dst, baseName(src), nil
+	case err == nil && there.Mode&unix.S_IFMT != unix.S_IFREG:
+		return "", "", fmt.Errorf("copy to %q: it is neither a folder nor a regular file", dst)
 	case err == nil && (isFolder || strings.HasSuffix(dst, "/")):
 		return "", "", fmt.Errorf("copy to %q: it is no folder", dst)
 	case err != nil && !isFolder && strings.HasSuffix(dst, "/"):
@@ -179,6 +182,36 @@ func target(from, to *runner.Files, src, dst string, o runner.CopyOptions) (fold
 		return "", "", fmt.Errorf("copy to %q: there is no folder %q", dst, parent)
 	}
 	return parent, base, nil
+}
+
+// through is a path without its links: where what is written there goes, also when that is not there yet.
+func through(in *runner.Files, p string) string {
+	at, rest := "", strings.Split(p, "/")
+	for links := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			at = at[:max(0, strings.LastIndexByte(at, '/'))]
+			continue
+		}
+		target, err := in.Readlink(at + "/" + name)
+		if err != nil || links == 40 {
+			at += "/" + name
+			continue
+		}
+		links++
+		rest = append(strings.Split(target, "/"), rest...)
+		if path.IsAbs(target) {
+			at = ""
+		}
+	}
+	if strings.HasSuffix(p, "/") {
+		at += "/"
+	}
+	return at
 }
 
 func baseName(p string) string {
