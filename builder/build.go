@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,6 +137,7 @@ func newBuild(o Options, in *input) (*build, error) {
 	b := &build{o: o, in: in, sums: []*source.StatCache{in.sums}, cache: &cache.Cache{Store: o.Store, Missing: missing},
 		futures: map[*plan.Step]*future{}, started: time.Now()}
 	b.times = ops.NewTimes(o.Store)
+	b.networks.toHost = slices.ContainsFunc(o.Run.ExtraHosts, func(h string) bool { return strings.HasSuffix(h, ":host-gateway") })
 	b.networks.r = runner.New(runner.Options{Store: o.Store, Warn: func(text string) {
 		b.tell(Event{Kind: "warning", Warning: Warning{Rule: "NoNetwork", Message: text}})
 	}})

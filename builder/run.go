@@ -32,7 +32,7 @@ type RunOptions struct {
 	Limits                   runner.Resources
 	Ulimits                  []runner.Ulimit
 	ShmSize                  int64
-	ExtraHosts               []string // name:ip
+	ExtraHosts               []string // name:ip, ip may be host-gateway
 	CgroupParent             string
 }
 
@@ -44,9 +44,10 @@ func OpenAgent(paths []string, raw bool) (*Agent, error) { return source.OpenAge
 
 // networks are the networks of one build, each made when a step first needs it.
 type networks struct {
-	r    *runner.Runner
-	mu   sync.Mutex // guards made
-	made map[string]*runner.Network
+	r      *runner.Runner
+	toHost bool       // a private one reaches the host
+	mu     sync.Mutex // guards made
+	made   map[string]*runner.Network
 }
 
 func (n *networks) get(ctx context.Context, mode string) (*runner.Network, error) {
@@ -55,7 +56,7 @@ func (n *networks) get(ctx context.Context, mode string) (*runner.Network, error
 	if have, ok := n.made[mode]; ok {
 		return have, nil
 	}
-	made, err := n.r.Network(ctx, mode)
+	made, err := n.r.Network(ctx, mode, n.toHost)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ type Command struct {
 	Network    *Network // nil: none
 	Insecure   bool     // every capability, no filter, nothing masked
 	ReadOnly   bool
-	ExtraHosts []string // host:ip or host=ip
+	ExtraHosts []string // host:ip or host=ip, ip may be host-gateway
 	Limits     Resources
 	Ulimits    []Ulimit
 	ShmSize    int64
@@ -80,6 +80,8 @@ type Network struct {
 	ns     *os.File // nil: the host's
 	cancel func() error
 	host   bool
+	// gateway is the host's address, as a command has it that may reach it.
+	gateway string
 	// resolver forwards to the host's; empty: those are reached directly.
 	resolver string
 }

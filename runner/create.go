@@ -93,6 +93,9 @@ func (o *ContainerOptions) check() error {
 	if shared && (o.IP != "" || o.MAC != "") {
 		return errors.New("conflicting options: --ip or --mac-address need a private network")
 	}
+	if o.Network == "none" && slices.ContainsFunc(o.ExtraHosts, namesHost) {
+		return errors.New("conflicting options: --add-host with host-gateway and --network none")
+	}
 	if o.UTSNS == "host" && o.Hostname != "" {
 		return errors.New("conflicting options: --hostname and --uts host")
 	}

@@ -139,19 +139,20 @@ func (s *execStreams) close() {
 const networkDir = "/run/hod/network"
 
 // Network makes the network that the commands of one build share: "none" (nil),
-// "host", or "default", a private one that reaches out.
-func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
+// "host", or "default", a private one that reaches out, and with toHost the host
+// at the gateway's address.
+func (r *Runner) Network(ctx context.Context, mode string, toHost bool) (*Network, error) {
 	switch mode {
 	case "none":
 		return nil, nil
 	case "host":
-		return &Network{host: true}, nil
+		return &Network{host: true, gateway: "127.0.0.1"}, nil
 	case "", "default", "private", "bridge":
 	default:
 		return nil, fmt.Errorf("unknown network mode %q: none, host or default", mode)
 	}
 	if userns.Here() != userns.Root {
-		return relayed()
+		return relayed(network.Options{ToHost: toHost})
 	}
 	bridge, err := network.Open(ctx, networkDir)
 	if err != nil {
@@ -161,15 +162,25 @@ func (r *Runner) Network(ctx context.Context, mode string) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	end, err := bridge.Connect(ns, network.Options{})
+	end, err := bridge.Connect(ns, network.Options{ToHost: toHost})
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
-	return &Network{ns: ns, cancel: func() error { return errors.Join(end.Close(), ns.Close()) }}, nil
+	made := &Network{ns: ns, gateway: end.Gateway.String(), cancel: func() error { return errors.Join(end.Close(), ns.Close()) }}
+	if !hasOnlyLoopbackResolvers() {
+		return made, nil
+	}
+	forwarder, err := network.Forward(ns)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("forward to the host's resolver: %w", err), made.Close())
+	}
+	made.resolver = network.Forwarder
+	made.cancel = func() error { return errors.Join(forwarder.Close(), end.Close(), ns.Close()) }
+	return made, nil
 }
 
 // relayed is the private network of who is not root.
-func relayed() (*Network, error) {
+func relayed(o network.Options) (*Network, error) {
 	ns, err := network.NewNamespace()
 	if errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("%w: the kernel gives this user no namespace of their own; RUN --network=none or --network host does without", err)
@@ -177,11 +188,12 @@ func relayed() (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	relay, err := network.NewRelay(ns, network.Options{})
+	relay, err := network.NewRelay(ns, o)
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
-	return &Network{ns: ns, resolver: relay.Gateway.String(), cancel: func() error { return errors.Join(relay.Close(), ns.Close()) }}, nil
+	gateway := relay.Gateway.String()
+	return &Network{ns: ns, gateway: gateway, resolver: gateway, cancel: func() error { return errors.Join(relay.Close(), ns.Close()) }}, nil
 }
 
 // networkFiles mounts /etc/hosts, and with a network /etc/resolv.conf, over the
@@ -196,7 +208,12 @@ func (c Command) networkFiles(s *specs.Spec, dir string) error {
 		if !ok {
 			name, ip, ok = strings.Cut(h, ":")
 		}
-		ip = strings.Trim(ip, "[]")
+		if ip = strings.Trim(ip, "[]"); ip == hostGateway {
+			if c.Network == nil {
+				continue // it is for the steps with a network
+			}
+			ip = c.Network.gateway
+		}
 		if _, err := netip.ParseAddr(ip); !ok || err != nil {
 			return fmt.Errorf("extra host %q: not of the form name:address", h)
 		}
@@ -230,36 +247,14 @@ func (c Command) networkFiles(s *specs.Spec, dir string) error {
 // not reach a resolver on the host's loopback, so the ones behind it are used.
 func (n *Network) resolvers() string {
 	text, _ := os.ReadFile("/etc/resolv.conf")
-	if n.host {
+	c := parseResolv(string(text))
+	switch {
+	case n.host:
 		return string(text)
-	}
-	if n.resolver != "" {
-		c := parseResolv(string(text))
+	case n.resolver != "":
 		c.servers = []string{n.resolver}
-		return c.String()
+	default:
+		c.reachable()
 	}
-	if out, ok := withoutLoopback(string(text)); ok {
-		return out
-	}
-	text, _ = os.ReadFile("/run/systemd/resolve/resolv.conf")
-	out, _ := withoutLoopback(string(text))
-	return out
-}
-
-// withoutLoopback drops resolvers on the loopback and says whether one is left.
-func withoutLoopback(text string) (string, bool) {
-	var out strings.Builder
-	found := false
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) >= 2 && fields[0] == "nameserver" {
-			addr, err := netip.ParseAddr(fields[1])
-			if err != nil || addr.IsLoopback() {
-				continue
-			}
-			found = true
-		}
-		out.WriteString(line)
-	}
-	return out.String(), found
+	return c.String()
 }

@@ -23,11 +23,7 @@ func (l *launch) writeFiles() error {
 	if err := l.writeFile("hostname", l.o.Hostname+"\n"); err != nil {
 		return err
 	}
-	text, err := l.resolvConf("")
-	if err != nil {
-		return err
-	}
-	if err := l.writeFile("resolv.conf", text); err != nil {
+	if err := l.resolveBy(""); err != nil {
 		return err
 	}
 	l.bindFiles(l.c)
@@ -87,7 +83,8 @@ func (l *launch) writeHosts(own netip.Addr) error {
 }
 
 // extraHosts are the lines of --add-host, NAME:IP or NAME=IP. host-gateway is
-// the bridge's address.
+// the host: the gateway's address once that is known, or the loopback of who is
+// in the host's network.
 func (l *launch) extraHosts() (string, error) {
 	var b strings.Builder
 	for _, h := range l.o.ExtraHosts {
@@ -96,8 +93,14 @@ func (l *launch) extraHosts() (string, error) {
 			return "", fmt.Errorf("invalid --add-host %q: it must be NAME:IP", h)
 		}
 		name, ip := h[:i], strings.Trim(h[i+1:], "[]")
-		if ip == "host-gateway" {
-			return "", fmt.Errorf("--add-host %s: hod's private network does not reach the host; use --network host", h)
+		switch {
+		case ip != hostGateway:
+		case l.o.mode() == "host":
+			ip = "127.0.0.1"
+		case l.net == nil || l.net.state.Gateway == "":
+			continue
+		default:
+			ip = l.net.state.Gateway
 		}
 		if _, err := netip.ParseAddr(ip); err != nil || strings.ContainsAny(name, " \t\n#") {
 			return "", fmt.Errorf("invalid --add-host %q: it must be NAME:IP", h)
@@ -121,12 +124,7 @@ func (l *launch) resolvConf(forwarder string) (string, error) {
 	}
 	c := parseResolv(string(text))
 	if l.o.mode() != "host" {
-		if c.loopbackOnly() {
-			if b, err := os.ReadFile(upstreams); err == nil {
-				c.servers = parseResolv(string(b)).servers
-			}
-		}
-		c.servers = slices.DeleteFunc(c.servers, isLoopback)
+		c.reachable()
 	}
 	if forwarder != "" {
 		c.servers = []string{forwarder}
@@ -174,8 +172,22 @@ func isLoopback(s string) bool {
 	return err != nil || ip.IsLoopback()
 }
 
-func (c *resolvFile) loopbackOnly() bool {
-	return len(c.servers) > 0 && !slices.ContainsFunc(c.servers, func(s string) bool { return !isLoopback(s) })
+// reachable leaves the servers that are not on the host's loopback, or, where there are none, those behind them.
+func (c *resolvFile) reachable() {
+	asked := len(c.servers) > 0
+	c.servers = slices.DeleteFunc(c.servers, isLoopback)
+	if b, err := os.ReadFile(upstreams); err == nil && asked && len(c.servers) == 0 {
+		c.servers = slices.DeleteFunc(parseResolv(string(b)).servers, isLoopback)
+	}
+}
+
+// hasOnlyLoopbackResolvers says that the host has resolvers, and none that a container reaches by itself.
+func hasOnlyLoopbackResolvers() bool {
+	text, _ := os.ReadFile("/etc/resolv.conf")
+	c := parseResolv(string(text))
+	asked := len(c.servers) > 0
+	c.reachable()
+	return asked && len(c.servers) == 0
 }
 
 func (c resolvFile) String() string {

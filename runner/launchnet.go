@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -25,12 +26,15 @@ type connection struct {
 	endpoint  *network.Endpoint
 	relay     *network.Relay
 	publisher *network.Publisher
+	forwarder *network.Publisher
 }
 
 func (n *connection) close() error {
 	var errs []error
-	if n.publisher != nil {
-		errs = append(errs, n.publisher.Close())
+	for _, p := range []*network.Publisher{n.publisher, n.forwarder} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
 	}
 	if n.endpoint != nil {
 		errs = append(errs, n.endpoint.Close())
@@ -49,6 +53,20 @@ func (o *ContainerOptions) mode() string {
 	}
 	return o.Network
 }
+
+// connection is what the flags say of a private one.
+func (o *ContainerOptions) connection() network.Options {
+	return network.Options{IP: o.IP, MAC: o.MAC, ToHost: slices.ContainsFunc(o.ExtraHosts, namesHost)}
+}
+
+// namesHost says whether a word of --add-host gives the host itself a name.
+func namesHost(word string) bool {
+	i := strings.IndexAny(word, ":=")
+	return i > 0 && word[i+1:] == hostGateway
+}
+
+// hostGateway is docker's word for the host's address as a container has it.
+const hostGateway = "host-gateway"
 
 // PrivateNetwork says whether the container has a network of its own that
 // reaches out.
@@ -135,7 +153,7 @@ func (l *launch) connectPrivate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := bridge.Connect(ns, network.Options{IP: l.o.IP, MAC: l.o.MAC})
+	e, err := bridge.Connect(ns, l.o.connection())
 	if err != nil {
 		return err
 	}
@@ -145,12 +163,29 @@ func (l *launch) connectPrivate(ctx context.Context) error {
 	if err := l.writeHosts(e.IP); err != nil {
 		return err
 	}
+	if hasOnlyLoopbackResolvers() && len(l.o.DNS) == 0 {
+		if l.net.forwarder, err = network.Forward(ns); err != nil {
+			return fmt.Errorf("forward to the host's resolver: %w", err)
+		}
+		if err := l.resolveBy(network.Forwarder); err != nil {
+			return err
+		}
+	}
 	return l.publish(e.IP, network.Direct)
+}
+
+// resolveBy writes resolv.conf with the one resolver that there is.
+func (l *launch) resolveBy(forwarder string) error {
+	text, err := l.resolvConf(forwarder)
+	if err != nil {
+		return err
+	}
+	return l.writeFile("resolv.conf", text)
 }
 
 // connectRelay is the private network of who is not root.
 func (l *launch) connectRelay(ns *os.File) error {
-	relay, err := network.NewRelay(ns, network.Options{IP: l.o.IP, MAC: l.o.MAC})
+	relay, err := network.NewRelay(ns, l.o.connection())
 	if err != nil {
 		return err
 	}
@@ -163,11 +198,7 @@ func (l *launch) connectRelay(ns *os.File) error {
 	if err := l.writeHosts(relay.IP.Addr()); err != nil {
 		return err
 	}
-	text, err := l.resolvConf(relay.Gateway.String())
-	if err != nil {
-		return err
-	}
-	if err := l.writeFile("resolv.conf", text); err != nil {
+	if err := l.resolveBy(s.Gateway); err != nil {
 		return err
 	}
 	return l.publish(relay.IP.Addr(), relay.Dial)

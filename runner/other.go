@@ -14,7 +14,7 @@ var errLinux = errors.New("commands run on Linux only: this is " + runtime.GOOS 
 func (r *Runner) Exec(context.Context, Command) (Exit, error) { return Exit{}, errLinux }
 
 // Network makes a network for commands: there are none on this system.
-func (r *Runner) Network(context.Context, string) (*Network, error) { return nil, errLinux }
+func (r *Runner) Network(context.Context, string, bool) (*Network, error) { return nil, errLinux }
 
 // IDs takes no range where nothing runs.
 func (r *Runner) IDs() (*IDs, error) { return &IDs{}, nil }

@@ -30,6 +30,9 @@ type Endpoint struct {
 type Options struct {
 	IP  string
 	MAC string
+	// ToHost lets the namespace reach the host at the gateway's address: what
+	// listens there or on every address, but not what listens on the loopback.
+	ToHost bool
 }
 
 // Connect gives the namespace ns a device eth0 with an address and a default
@@ -40,6 +43,9 @@ func (b *Bridge) Connect(ns *os.File, o Options) (*Endpoint, error) {
 		return nil, err
 	}
 	mac, err := hardwareAddr(o.MAC, e.IP)
+	if err == nil {
+		err = e.reachHost(o.ToHost)
+	}
 	if err == nil {
 		e.MAC = mac.String()
 		err = b.plug(e, ns, mac)
@@ -55,7 +61,28 @@ func (b *Bridge) Connect(ns *os.File, o Options) (*Endpoint, error) {
 // address back.
 func (e *Endpoint) Close() error {
 	defer e.lease.Close()
-	return Unplug(e.Link)
+	return errors.Join(Unplug(e.Link), e.reachHost(false))
+}
+
+// reachHost lets the address reach the host, or takes that back, also where a
+// dead monitor had it. A mark in the lease's file says whose it was.
+func (e *Endpoint) reachHost(let bool) error {
+	mark := []byte{1}
+	if n, _ := e.lease.ReadAt(make([]byte, 1), 0); n == 0 && !let {
+		return nil
+	}
+	if let {
+		if _, err := e.lease.WriteAt(mark, 0); err != nil {
+			return fmt.Errorf("mark address: %w", err)
+		}
+	}
+	if err := letToHost(e.IP, let); err != nil || let {
+		return err
+	}
+	if err := e.lease.Truncate(0); err != nil {
+		return fmt.Errorf("mark address: %w", err)
+	}
+	return nil
 }
 
 // Unplug removes a device that a dead monitor left. One that is gone is no error.
@@ -81,9 +108,9 @@ func Unplug(name string) error {
 func (b *Bridge) lease(want string) (*Endpoint, error) {
 	first := b.prefix.Masked().Addr()
 	if want != "" {
-		ip, err := netip.ParseAddr(want)
-		if err != nil || !b.prefix.Contains(ip) || ip == b.prefix.Addr() {
-			return nil, fmt.Errorf("address %q is not free in the subnet %s of the private network", want, b.prefix.Masked())
+		ip, err := wanted(want, b.prefix)
+		if err != nil {
+			return nil, err
 		}
 		f, err := b.hold(ip)
 		if err != nil {
@@ -105,6 +132,20 @@ func (b *Bridge) lease(want string) (*Endpoint, error) {
 		}
 	}
 	return nil, fmt.Errorf("no free address in %s", b.prefix.Masked())
+}
+
+// wanted is the address that was asked for, if a container can have it; the subnet's own is the gateway's.
+func wanted(text string, subnet netip.Prefix) (netip.Addr, error) {
+	ip, err := netip.ParseAddr(text)
+	switch {
+	case err != nil || !ip.Is4():
+		return ip, fmt.Errorf("--ip %q: it is no IPv4 address", text)
+	case !subnet.Contains(ip):
+		return ip, fmt.Errorf("--ip %s: it is not in the private network's subnet %s", ip, subnet.Masked())
+	case ip == subnet.Addr() || ip == subnet.Masked().Addr() || ip == broadcast(subnet):
+		return ip, fmt.Errorf("--ip %s: no container can have this address of the subnet %s", ip, subnet.Masked())
+	}
+	return ip, nil
 }
 
 func broadcast(p netip.Prefix) netip.Addr {

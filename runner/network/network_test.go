@@ -144,6 +144,54 @@ func TestPrivateNetworkReachesNeighbourButNotHost(t *testing.T) {
 	}
 }
 
+// Who asked for the host reaches it at the gateway's address, but not its loopback; who has the address next does not,
+// also where the first one was killed.
+func TestHostIsReachedWhereAsked(t *testing.T) {
+	b := open(t)
+	for _, addr := range []string{":8092", "127.0.0.1:8093"} {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		echo(t, l)
+	}
+	at := func(port uint16) string { return netip.AddrPortFrom(b.Gateway(), port).String() }
+	var first netip.Addr
+	for _, o := range []Options{{ToHost: true}, {}, {ToHost: true}} {
+		ns, err := NewNamespace()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ns.Close()
+		e, err := b.Connect(ns, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.IsValid() && e.IP != first {
+			t.Fatalf("address %s is not %s again", e.IP, first)
+		}
+		first = e.IP
+		patience := 500 * time.Millisecond
+		if o.ToHost {
+			patience = 10 * time.Second
+		}
+		if err := dialIn(ns, at(8092), patience); (err == nil) != o.ToHost {
+			t.Errorf("%+v: the host: %v", o, err)
+		}
+		if err := dialIn(ns, at(8093), patience); err == nil {
+			t.Errorf("%+v: the host's loopback answers", o)
+		}
+		if o.ToHost { // killed: the kernel ends the lease, the next hod removes the device
+			e.lease.Close()
+			if err := Unplug(e.Link); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestEgressIsMasqueraded stands a router's far side behind the host: a server
 // there must see the host's address, not the container's.
 func TestEgressIsMasqueraded(t *testing.T) {

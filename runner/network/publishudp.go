@@ -12,8 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idle is how long an UDP exchange may rest before it is forgotten.
-const idle = 90 * time.Second
+// patience is how long an exchange of datagrams with a port may rest before it
+// is forgotten. A resolver answers soon or never, and each question is an
+// exchange of its own: those of a busy container would be too many.
+func patience(port uint16) time.Duration {
+	if port == 53 {
+		return 10 * time.Second
+	}
+	return 90 * time.Second
+}
 
 // udpPeer is a client of a published port: where it is, and the control message that
 // makes an answer come from the address that it spoke to. A socket of all addresses
@@ -72,6 +79,7 @@ func (p *Publisher) serveUDP(conn *net.UDPConn, target netip.AddrPort) {
 			peer.Close()
 		}
 	}()
+	idle := patience(target.Port())
 	buf, control := make([]byte, 64<<10), make([]byte, 128)
 	for {
 		n, cn, _, from, err := conn.ReadMsgUDPAddrPort(buf, control)
@@ -88,7 +96,7 @@ func (p *Publisher) serveUDP(conn *net.UDPConn, target netip.AddrPort) {
 			if peer, err = p.dial("udp", target); err == nil {
 				peers[client] = peer
 				go func() {
-					answerUDP(conn, peer, client)
+					answerUDP(conn, peer, client, idle)
 					mu.Lock()
 					delete(peers, client)
 					mu.Unlock()
@@ -103,7 +111,7 @@ func (p *Publisher) serveUDP(conn *net.UDPConn, target netip.AddrPort) {
 	}
 }
 
-func answerUDP(conn *net.UDPConn, peer net.Conn, client udpPeer) {
+func answerUDP(conn *net.UDPConn, peer net.Conn, client udpPeer, idle time.Duration) {
 	defer peer.Close()
 	buf := make([]byte, 64<<10)
 	for {

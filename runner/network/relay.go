@@ -25,8 +25,8 @@ import (
 //
 //	container eth0 ── up  relay's namespace (rules → sockets) ── this process ── host's network
 //
-// What it carries is TCP and UDP. It does not reach the host: neither its loopback nor its own addresses. Questions to
-// port 53 of the gateway go to the host's resolvers, one on the loopback too.
+// What it carries is TCP and UDP. It does not reach the host: neither its loopback nor, unless asked to, its own addresses.
+// Questions to port 53 of the gateway go to the host's resolvers, one on the loopback too.
 type Relay struct {
 	// IP and IP6 are the container's addresses; IP6 is not valid where the host has no route for it.
 	IP, IP6 netip.Prefix
@@ -110,9 +110,10 @@ func (r *Relay) choose() error {
 		}
 		r.Gateway = p.Addr()
 		r.IP = netip.PrefixFrom(p.Addr().Next(), p.Bits())
-		if ip, err := netip.ParseAddr(r.o.IP); r.o.IP != "" {
-			if err != nil || !p.Contains(ip) || ip == p.Addr() {
-				return fmt.Errorf("address %q is not free in the subnet %s of the private network", r.o.IP, p.Masked())
+		if r.o.IP != "" {
+			ip, err := wanted(r.o.IP, p)
+			if err != nil {
+				return err
 			}
 			r.IP = netip.PrefixFrom(ip, p.Bits())
 		}

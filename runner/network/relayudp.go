@@ -38,6 +38,7 @@ type flow struct{ from, to netip.AddrPort }
 type exchange struct {
 	host net.Conn
 	back net.Conn
+	idle time.Duration
 }
 
 // maxExchanges bounds how many flows of datagrams there are at once.
@@ -122,7 +123,7 @@ func (r *Relay) exchange(f flow) (*exchange, error) {
 		host.Close()
 		return nil, err
 	}
-	return &exchange{host, back}, nil
+	return &exchange{host, back, patience(f.to.Port())}, nil
 }
 
 // carry carries both ways until nothing was said for a while. The first datagram of the container comes to the relay's
@@ -153,7 +154,7 @@ func (e *exchange) pump(to, from net.Conn) {
 
 // rest begins the time after which the exchange is forgotten.
 func (e *exchange) rest() {
-	end := time.Now().Add(idle)
+	end := time.Now().Add(e.idle)
 	e.host.SetReadDeadline(end)
 	e.back.SetReadDeadline(end)
 }
@@ -175,13 +176,17 @@ func origin(oob []byte) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// target is where the host's side of a connection goes: not to the host itself, and from the gateway's port 53 to a
-// resolver.
+// target is where the host's side of a connection goes: not to the host itself, unless by the gateway's address where that
+// was asked for, and from the gateway's port 53 to a resolver.
 func (r *Relay) target(to netip.AddrPort) (netip.AddrPort, error) {
 	ip := to.Addr().Unmap()
 	if ip == r.Gateway || ip == r.gateway6 {
 		if to.Port() == 53 {
 			return resolver()
+		}
+		if r.o.ToHost {
+			own, err := hostAddress()
+			return netip.AddrPortFrom(own, to.Port()), err
 		}
 		return to, fmt.Errorf("%w: %s is the gateway", errOwn, ip)
 	}
@@ -198,6 +203,23 @@ func (r *Relay) target(to netip.AddrPort) (netip.AddrPort, error) {
 		}
 	}
 	return netip.AddrPortFrom(ip, to.Port()), nil
+}
+
+// hostAddress is the host's address on its way out, or any. Its loopback is out of reach, as ever.
+func hostAddress() (netip.Addr, error) {
+	if c, err := net.Dial("udp4", "192.0.2.1:9"); err == nil { // this sends nothing
+		defer c.Close()
+		if ip := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); ip.IsGlobalUnicast() {
+			return ip, nil
+		}
+	}
+	own, err := net.InterfaceAddrs()
+	for _, a := range own {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			return p.Addr(), nil
+		}
+	}
+	return netip.Addr{}, errors.Join(err, fmt.Errorf("%w: the host has no address but its loopback's", errOwn))
 }
 
 // errOwn says that an address is one that a container shall not reach.

@@ -4,8 +4,10 @@ package network
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -15,15 +17,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rulesVersion names the table, so that a later hod with other rules makes its
-// own table instead of believing that ours are right.
-const rulesTable = "hod2"
+// rulesTable has a number, so that a later hod with other rules makes its own
+// table instead of believing that ours are right. formerTables are those of
+// earlier ones, whose refusals would count too.
+const rulesTable = "hod3"
+
+var formerTables = [...]string{"hod", "hod2"}
+
+// hostSet has the addresses that may reach the bridge's own.
+const hostSet = "host"
 
 // rules makes the table in one transaction, unless it is there. It has
 //
 //	postrouting  what leaves the subnet for elsewhere than the bridge is masqueraded
 //	input        what comes from the bridge for the host itself is dropped, but for
-//	             answers to connections that the host began
+//	             answers to connections that the host began, and what an address
+//	             of the set host sends to the bridge's own
 //	forward      what goes to the bridge from elsewhere is dropped, but for answers
 func (b *Bridge) rules() error {
 	c, err := nftables.New()
@@ -37,6 +46,11 @@ func (b *Bridge) rules() error {
 	if slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == rulesTable }) {
 		return passForward(c)
 	}
+	for _, t := range tables {
+		if slices.Contains(formerTables[:], t.Name) {
+			c.DelTable(t)
+		}
+	}
 	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: rulesTable})
 	nat := c.AddChain(&nftables.Chain{
 		Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
@@ -49,6 +63,11 @@ func (b *Bridge) rules() error {
 	})
 	from := onBridge(expr.MetaKeyIIFNAME, expr.CmpOpEq)
 	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: slices.Concat(from, answers())})
+	hosts := &nftables.Set{Table: table, Name: hostSet, KeyType: nftables.TypeIPAddr}
+	if err := c.AddSet(hosts, nil); err != nil {
+		return fmt.Errorf("set packet rules: %w", err)
+	}
+	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: slices.Concat(from, b.toGateway(hosts), verdict(expr.VerdictAccept))})
 	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: slices.Concat(from, verdict(expr.VerdictDrop))})
 	forward := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: table, Type: nftables.ChainTypeFilter,
@@ -117,6 +136,41 @@ func (b *Bridge) masquerade() []expr.Any {
 		&expr.Counter{},
 		&expr.Masq{},
 	}
+}
+
+// toGateway: meta nfproto ipv4 ip saddr @SET ip daddr GATEWAY.
+func (b *Bridge) toGateway(from *nftables.Set) []expr.Any {
+	gateway := b.Gateway().As4()
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Lookup{SourceRegister: 1, SetName: from.Name, SetID: from.ID},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: gateway[:]},
+	}
+}
+
+// letToHost lets an address reach the bridge's own, or no more.
+func letToHost(ip netip.Addr, let bool) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("set packet rules: %w", err)
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: rulesTable}
+	change := c.SetDeleteElements
+	if let {
+		change = c.SetAddElements
+	}
+	key := ip.As4()
+	err = change(&nftables.Set{Table: table, Name: hostSet, KeyType: nftables.TypeIPAddr}, []nftables.SetElement{{Key: key[:]}})
+	if err == nil {
+		err = c.Flush()
+	}
+	if err != nil && (let || !errors.Is(err, unix.ENOENT)) { // somebody may have taken all rules away
+		return fmt.Errorf("let %s reach the host: %w", ip, err)
+	}
+	return nil
 }
 
 // onBridge compares the interface that a packet comes from or goes to with the bridge.
