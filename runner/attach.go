@@ -10,7 +10,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrDetached ends a session whose user typed the detach keys.
@@ -44,8 +45,10 @@ type SessionOptions struct {
 	// Raw says that Stdin is a terminal that hands on every key: it ends only
 	// when it hangs up.
 	Raw bool
-	// Signals are passed to the process; Sizes (rows, columns) to its terminal.
+	// Signals are for the process, and Signal gives them to it, by a way of its own: a program that does not read its
+	// input stops what is on the connection. Sizes (rows, columns) are for its terminal.
 	Signals <-chan os.Signal
+	Signal  func(unix.Signal)
 	Sizes   <-chan [2]uint16
 }
 
@@ -94,7 +97,7 @@ func sendInput(conn net.Conn, o SessionOptions, left chan<- error) {
 		}
 		if err != nil && o.Raw {
 			if o.Signals != nil {
-				writeFrame(conn, frameSignal, []byte{byte(syscall.SIGHUP)})
+				o.Signal(unix.SIGHUP)
 			}
 			left <- ErrHungUp
 			return
@@ -143,9 +146,8 @@ func sendEvents(ctx context.Context, conn net.Conn, o SessionOptions) {
 		case size := <-o.Sizes:
 			writeFrame(conn, frameResize, twoNumbers(size[0], size[1]))
 		case sig := <-o.Signals:
-			n, ok := sig.(syscall.Signal)
-			if ok && Passed(n) {
-				writeFrame(conn, frameSignal, []byte{byte(n)})
+			if n, ok := sig.(unix.Signal); ok && Passed(n) {
+				o.Signal(n)
 			}
 		}
 	}

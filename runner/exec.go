@@ -69,6 +69,16 @@ func (r *Runner) Exec(ctx context.Context, c Command) (Exit, error) {
 	if group != nil {
 		defer group.Destroy()
 	}
+	groups, err := showGroups(group, spec, options.Mounts, !c.Insecure)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer func() {
+		for _, t := range groups {
+			t.FD.Close()
+		}
+	}()
+	options.Mounts = append(groups, options.Mounts...)
 	return c.perform(ctx, options, group, io)
 }
 

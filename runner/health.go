@@ -90,6 +90,9 @@ func (m *monitor) probe(ctx context.Context, p *running) (stop func()) {
 				return
 			case <-time.After(pause):
 			}
+			if s, err := m.c.LoadState(); err == nil && s.Status == StatusPaused {
+				continue // nothing would answer
+			}
 			m.judge(h, m.probeOnce(ctx, p, h), time.Since(begun) < h.StartPeriod)
 		}
 	})

@@ -101,11 +101,13 @@ func joinProcess(ctx context.Context, c *Container, s *State, o ExecOptions, f F
 	if s.Cgroup != "" {
 		if err := parseGroups(s.Cgroup).Add(proc.PID()); err != nil {
 			proc.Kill()
+			proc.Wait()
 			proc.Close()
 			return 0, err
 		}
 	}
 	if err := proc.Release(); err != nil {
+		proc.Close()
 		return 0, err
 	}
 	if o.Detach {
@@ -169,6 +171,7 @@ func attend(ctx context.Context, proc *sandbox.Process, p *pipes, f Foreground) 
 	kill := context.AfterFunc(ctx, func() { proc.Kill() })
 	defer kill()
 	var out sync.WaitGroup
+	done := make(chan struct{})
 	for i, r := range []*os.File{s.console, p.parent[1], p.parent[2]} {
 		stream := byte(frameStdout)
 		if i == 2 {
@@ -178,29 +181,16 @@ func attend(ctx context.Context, proc *sandbox.Process, p *pipes, f Foreground) 
 			out.Go(func() { s.pump(stream, r) })
 		}
 	}
+	go func() { out.Wait(); close(done) }()
 	select {
 	case <-detached:
 		return 0, ErrDetached
 	case <-proc.Exited():
 	}
 	status, err := proc.Wait()
-	if p.parent[1] != nil {
-		out.Wait()
-	} else {
-		drainConsole(&out)
-	}
+	// What it started in the background may go on, and holds the terminal or the pipes.
+	s.rest(done, 500*time.Millisecond, func() {})
 	return lastExitOf(status).ExitCode, err
-}
-
-// drainConsole waits for the last output of a terminal, which ends only when no
-// process holds it any more.
-func drainConsole(out *sync.WaitGroup) {
-	done := make(chan struct{})
-	go func() { out.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(500 * time.Millisecond):
-	}
 }
 
 // sink writes to the streams of a Foreground.
@@ -325,7 +315,7 @@ func (s *streams) events(f Foreground, stop <-chan struct{}) {
 			s.resize(size[0], size[1])
 		case sig := <-f.Signals:
 			if n, ok := sig.(unix.Signal); ok && Passed(n) {
-				s.signal(n)
+				s.kill(n)
 			}
 		}
 	}

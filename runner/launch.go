@@ -310,9 +310,11 @@ func (l *launch) clone(ctx context.Context) error {
 	}
 	l.trees = append(l.trees, shared...)
 	defer l.closeTrees()
-	if err := l.showGroups(); err != nil {
+	groups, err := showGroups(l.group, l.spec, l.trees, !l.o.Privileged)
+	if err != nil {
 		return err
 	}
+	l.trees = append(groups, l.trees...)
 	p, err := sandbox.Compile(sandbox.Options{
 		Mounts: l.trees, Spec: l.spec, UIDs: sandboxRanges(l.ids.ranges), GIDs: sandboxRanges(l.ids.gids), Unprivileged: l.ids.unprivileged, SameIDs: l.ids.same, ParentOpens: l.ids.same && userns.Here() == userns.Root,
 		Root: sandbox.Root{

@@ -13,6 +13,7 @@ import (
 	"github.com/hodbuild/hod/layers/userns"
 	"github.com/hodbuild/hod/runner/cgroup"
 	"github.com/hodbuild/hod/runner/sandbox"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,34 +22,34 @@ const groupsDir = "/sys/fs/cgroup"
 // showGroups shows a container its own control groups, where programs (the JVM,
 // Go, .NET, Node) look for how much memory and processor they may take. They are
 // parts of the host's hierarchies, not new mounts of them: nothing above the
-// container's own is there.
-func (l *launch) showGroups() error {
-	if l.group == nil || l.coversGroups() {
-		return nil
+// container's own is there. They come before the others, and the caller closes
+// them.
+func showGroups(g *cgroup.Group, s *specs.Spec, others []sandbox.FDMount, readOnly bool) ([]sandbox.FDMount, error) {
+	if g == nil || coversGroups(s, others) {
+		return nil, nil
 	}
-	trees, err := groupTrees(l.group.Paths(), !l.o.Privileged)
+	trees, err := groupTrees(g.Paths(), readOnly)
 	if err == nil {
-		l.trees = append(trees, l.trees...)
-		return nil
+		return trees, nil
 	}
 	for _, t := range trees {
 		t.FD.Close()
 	}
 	if userns.Here() == userns.Root {
-		return fmt.Errorf("show the control groups: %w", err)
+		return nil, fmt.Errorf("show the control groups: %w", err)
 	}
-	return nil // an ordinary user may not be allowed to, and has the limits all the same
+	return nil, nil // an ordinary user may not be allowed to, and has the limits all the same
 }
 
 // coversGroups says that a mount of the user's lies there, or that there is no
 // /sys of the container's own to lay them over.
-func (l *launch) coversGroups() bool {
-	for _, m := range l.spec.Mounts {
+func coversGroups(s *specs.Spec, others []sandbox.FDMount) bool {
+	for _, m := range s.Mounts {
 		if at := path.Clean(m.Destination); strings.HasPrefix(at+"/", groupsDir+"/") || at == "/sys/fs" || at == "/sys" && m.Type != "sysfs" {
 			return true
 		}
 	}
-	return slices.ContainsFunc(l.trees, func(t sandbox.FDMount) bool { return strings.HasPrefix(path.Clean(t.Target)+"/", "/sys/") })
+	return slices.ContainsFunc(others, func(t sandbox.FDMount) bool { return strings.HasPrefix(path.Clean(t.Target)+"/", "/sys/") })
 }
 
 // groupTrees opens the folders of groups: the unified hierarchy's lies at

@@ -5,6 +5,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Pause stops all processes of a container where they are; Unpause lets them go on.
@@ -28,17 +29,32 @@ func (cs *Containers) freeze(ctx context.Context, ref string, frozen bool) error
 		}
 		return fmt.Errorf("container %s is not paused", c.Name)
 	}
-	if err := parseGroups(s.Cgroup).Freeze(frozen); err != nil {
-		return fmt.Errorf("pause container %s: %w", c.Name, err)
-	}
-	s.Status = StatusRunning
-	action := "unpause"
+	group, action := parseGroups(s.Cgroup), "unpause"
+	// In this order, since who goes on may end at once, and that must not be written over.
+	steps := []func() error{func() error { return c.sayPaused(frozen) }, func() error { return group.Freeze(frozen) }}
 	if frozen {
-		s.Status, action = StatusPaused, "pause"
+		action = "pause"
+		slices.Reverse(steps)
 	}
-	if err := c.saveState(s); err != nil {
-		return err
+	for _, step := range steps {
+		if err := step(); err != nil {
+			_ = c.sayPaused(group.Frozen())
+			return fmt.Errorf("%s container %s: %w", action, c.Name, err)
+		}
 	}
 	cs.tell(c, action)
 	return nil
+}
+
+// sayPaused writes whether a container that runs is paused.
+func (c *Container) sayPaused(paused bool) error {
+	s, err := c.LoadState() // again: its monitor writes it too
+	if err != nil || !s.Running() {
+		return err
+	}
+	s.Status = StatusRunning
+	if paused {
+		s.Status = StatusPaused
+	}
+	return c.saveState(s)
 }

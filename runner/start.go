@@ -267,11 +267,6 @@ func (m *monitor) pass(signals <-chan os.Signal) {
 		if !ok || !Passed(n) {
 			continue
 		}
-		m.streams.mu.Lock()
-		send := m.streams.signal
-		m.streams.mu.Unlock()
-		if send != nil {
-			send(n)
-		}
+		m.streams.kill(n)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,9 +26,12 @@ var errUnread = errors.New("nobody reads the output")
 // A slow watcher slows the process, as a pipe would; nothing is dropped.
 type streams struct {
 	log *logWriter
+	// moved counts the bytes that were read, handing the pumps that pass some on.
+	moved, handing atomic.Int64
 
 	mu      sync.Mutex // guards what follows; taken before the log's
 	sinks   map[int]sink
+	clients map[net.Conn]bool
 	next    int
 	stdin   *os.File // what feeds the process: a pipe's end, or the terminal
 	console *os.File // the terminal's master, nil without one
@@ -80,7 +85,11 @@ func (s *streams) pump(stream byte, r io.ReadCloser) {
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
-			if s.emit(stream, buf[:n]) != nil {
+			s.handing.Add(1)
+			s.moved.Add(int64(n))
+			unread := s.emit(stream, buf[:n])
+			s.handing.Add(-1)
+			if unread != nil {
 				r.Close()
 				return
 			}
@@ -89,6 +98,38 @@ func (s *streams) pump(stream byte, r io.ReadCloser) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// pipesHold is the most that the pipes of a process hold: the largest that the kernel makes without privilege, twice.
+const pipesHold = 2 << 20
+
+// rest waits for what a process left unread that has ended: until the pumps are done. Others may hold the pipes open for
+// ever, so it is also the end when nothing moves for a while, or when more came than there can have been. It calls each
+// now and then.
+func (s *streams) rest(done <-chan struct{}, patience time.Duration, each func()) {
+	begun := s.moved.Load()
+	for before := begun; ; {
+		select {
+		case <-done:
+			return
+		case <-time.After(patience):
+		}
+		now := s.moved.Load()
+		if now-begun > pipesHold || now == before && s.handing.Load() == 0 {
+			return
+		}
+		before = now
+		each()
+	}
+}
+
+// hurry gives up those attached who take nothing.
+func (s *streams) hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.clients {
+		conn.SetWriteDeadline(time.Now().Add(time.Second))
 	}
 }
 
@@ -134,6 +175,8 @@ func (s *streams) serve(conn net.Conn, exit <-chan lastExit, stdinOnce bool) {
 		return writeFrame(conn, kind, p)
 	}
 	id := s.add(send)
+	s.know(conn, true)
+	defer s.know(conn, false)
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -145,6 +188,18 @@ func (s *streams) serve(conn net.Conn, exit <-chan lastExit, stdinOnce bool) {
 		send(frameExit, []byte{byte(e.ExitCode)})
 	case <-gone:
 		s.remove(id)
+	}
+}
+
+func (s *streams) know(conn net.Conn, attached bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients == nil {
+		s.clients = map[net.Conn]bool{}
+	}
+	s.clients[conn] = true
+	if !attached {
+		delete(s.clients, conn)
 	}
 }
 
@@ -167,10 +222,20 @@ func (s *streams) listen(conn net.Conn, stdinOnce bool) {
 				s.resize(uint16(p[0])<<8|uint16(p[1]), uint16(p[2])<<8|uint16(p[3]))
 			}
 		case frameSignal:
-			if len(p) == 1 && s.signal != nil {
-				s.signal(unix.Signal(p[0]))
+			if len(p) == 1 {
+				s.kill(unix.Signal(p[0]))
 			}
 		}
+	}
+}
+
+// kill sends a signal to the process, if there is one just now.
+func (s *streams) kill(sig unix.Signal) {
+	s.mu.Lock()
+	send := s.signal
+	s.mu.Unlock()
+	if send != nil {
+		send(sig)
 	}
 }
 

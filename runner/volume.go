@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"time"
 )
 
@@ -60,7 +61,7 @@ func (vs *Volumes) create(name string, o VolumeOptions, anonymous bool) (*Volume
 	if _, err := os.Lstat(filepath.Join(dir, "volume.json")); err == nil {
 		return vs.Inspect(name)
 	}
-	tmp, err := os.MkdirTemp(vs.dir, ".new-")
+	tmp, err := os.MkdirTemp(vs.dir, newPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", name, err)
 	}
@@ -138,21 +139,41 @@ func (vs *Volumes) remove(name string) error {
 	if isMountPoint(v.Mountpoint) {
 		return fmt.Errorf("remove volume %s: its file system is in use at %s", name, v.Mountpoint)
 	}
-	trash := filepath.Join(vs.dir, ".trash-"+NewID())
+	trash := filepath.Join(vs.dir, trashPrefix+NewID())
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(vs.dir, name), now, now) // sweep looks when this was
 	if err := os.Rename(filepath.Join(vs.dir, name), trash); err != nil {
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
-	if err := os.RemoveAll(trash); err != nil {
+	if err := removeTree(trash); err != nil {
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
 	return nil
 }
 
-// Filled reports whether the volume was offered an image's files already.
-func (vs *Volumes) filled(name string) (bool, error) {
+// sweep takes away what a creation or a removal left that was killed. The minute
+// leaves those alone that are on their way.
+func (vs *Volumes) sweep() {
+	entries, _ := os.ReadDir(vs.dir)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), trashPrefix) && !strings.HasPrefix(e.Name(), newPrefix) {
+			continue
+		}
+		if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > time.Minute {
+			_ = removeTree(filepath.Join(vs.dir, e.Name())) // the next one tries again
+		}
+	}
+}
+
+// newPrefix begins the name of a volume that is being made.
+const newPrefix = ".new-"
+
+// wantsFiles says whether the volume was not offered an image's files yet; one
+// that is mounted may be empty again.
+func (vs *Volumes) wantsFiles(v *Volume) (bool, error) {
 	var r volumeRecord
-	err := readJSON(filepath.Join(vs.dir, name, "volume.json"), &r)
-	return r.Filled, err
+	err := readJSON(filepath.Join(vs.dir, v.Name, "volume.json"), &r)
+	return err == nil && (!r.Filled || len(v.Options) > 0), err
 }
 
 func (vs *Volumes) setFilled(name string) error {

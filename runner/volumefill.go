@@ -19,12 +19,21 @@ import (
 )
 
 // fill copies what the image has at target into a volume that is new and empty,
-// owners and modes with it. It happens at most once in a volume's life.
+// owners and modes with it. It happens at most once in a volume's life, and who
+// comes second waits for it.
 func (l *launch) fill(ctx context.Context, vs *Volumes, v *Volume, target string) error {
-	done, err := vs.filled(v.Name)
-	if err != nil || done && len(v.Options) == 0 {
+	if wants, err := vs.wantsFiles(v); !wants {
 		return err
 	}
+	return vs.alone(v.Name, func() error {
+		if wants, err := vs.wantsFiles(v); !wants {
+			return err
+		}
+		return l.fillEmpty(ctx, vs, v, target)
+	})
+}
+
+func (l *launch) fillEmpty(ctx context.Context, vs *Volumes, v *Volume, target string) error {
 	if entries, err := os.ReadDir(v.Mountpoint); err != nil || len(entries) > 0 {
 		return errors.Join(err, vs.setFilled(v.Name))
 	}
@@ -34,11 +43,25 @@ func (l *launch) fill(ctx context.Context, vs *Volumes, v *Volume, target string
 	}
 	entry, err := view.Lookup(strings.TrimPrefix(target, "/"))
 	if err == nil && entry.IsDir() {
-		if err := copyTree(view, entry, v.Mountpoint); err != nil {
-			return fmt.Errorf("fill volume %s: %w", v.Name, err)
+		if err := copyTree(view, entry, v.Mountpoint); err != nil { // a part would be taken for the whole next time
+			return fmt.Errorf("fill volume %s: %w", v.Name, errors.Join(err, emptyFolder(v.Mountpoint)))
 		}
 	}
 	return vs.setFilled(v.Name)
+}
+
+// emptyFolder deletes all that is in a folder.
+func emptyFolder(dir string) error {
+	root, err := rootfs.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	entries, err := root.ReadDir("/")
+	for _, e := range entries {
+		err = errors.Join(err, root.RemoveAll(e.Name()))
+	}
+	return err
 }
 
 // copyTree copies a folder of a view into dir, walking dir by descriptor.
@@ -137,15 +160,17 @@ func setMeta(root *rootfs.Root, e diff.Entry, name string) error {
 			return err
 		}
 	}
-	self := fmt.Sprintf("/proc/self/fd/%d", fd)
 	if e.Type != tar.TypeSymlink {
+		self := fmt.Sprintf("/proc/self/fd/%d", fd)
 		if err := unix.Chmod(self, e.Mode&0o7777); err != nil {
 			return err
 		}
-		t := unix.NsecToTimespec(e.ModTime.UnixNano())
-		if err := unix.UtimesNanoAt(unix.AT_FDCWD, self, []unix.Timespec{t, t}, 0); err != nil {
-			return err
+		for key, value := range e.Xattrs { // a change of the owner would take capabilities away
+			if err := unix.Setxattr(self, key, []byte(value), 0); err != nil && userns.Here() == userns.Root {
+				return fmt.Errorf("set %s: %w", key, err)
+			}
 		}
 	}
-	return nil
+	t := unix.NsecToTimespec(e.ModTime.UnixNano())
+	return unix.UtimesNanoAt(fd, "", []unix.Timespec{t, t}, unix.AT_EMPTY_PATH)
 }

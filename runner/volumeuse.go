@@ -48,6 +48,7 @@ func (cs *Containers) PruneVolumes(ctx context.Context, fits func(*Volume) bool)
 	if err != nil {
 		return nil, err
 	}
+	cs.volumes.sweep()
 	list, err := cs.volumes.List()
 	if err != nil {
 		return nil, err

@@ -47,13 +47,13 @@ func attach(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return session(c, conn, found, found.Options.Interactive && !c.Bool("no-stdin"))
+		return session(c, cs, conn, found, found.Options.Interactive && !c.Bool("no-stdin"))
 	})
 }
 
 // session carries this process's streams until the container ends, with whose
 // code hod exits, or until the detach keys are typed.
-func session(c *cli.Context, conn net.Conn, made *runner.Container, stdin bool) error {
+func session(c *cli.Context, cs *runner.Containers, conn net.Conn, made *runner.Container, stdin bool) error {
 	keys, err := runner.ParseDetachKeys(c.String("detach-keys"))
 	if err != nil {
 		return err
@@ -77,7 +77,9 @@ func session(c *cli.Context, conn net.Conn, made *runner.Container, stdin bool) 
 		signals := make(chan os.Signal, 64)
 		signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 		defer signal.Stop(signals)
-		o.Signals = signals
+		o.Signals, o.Signal = signals, func(sig unix.Signal) {
+			_ = cs.Signal(made, sig) // one that has ended hears nothing
+		}
 	}
 	code, err := runner.Session(context.WithoutCancel(c.Context), conn, o)
 	if errors.Is(err, runner.ErrDetached) {
@@ -132,7 +134,7 @@ func start(c *cli.Context) error {
 			case err != nil:
 				failed = errors.Join(failed, failedStart(err))
 			case attached:
-				return session(c, conn, found, c.Bool("interactive") && found.Options.Interactive)
+				return session(c, cs, conn, found, c.Bool("interactive") && found.Options.Interactive)
 			default:
 				fmt.Fprintln(c.App.Writer, name)
 			}

@@ -26,7 +26,7 @@ func execCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "env-file", Usage: "set the variables of a file"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as NAME|UID[:GROUP|GID]"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "start in this folder of the container"},
-			detachKeysFlag(),
+			&cli.StringFlag{Name: "detach-keys", Value: "ctrl-p,ctrl-q", Usage: "keys that hang up, which ends it: nobody else keeps its terminal"},
 		},
 	}
 }

@@ -224,5 +224,5 @@ func runAttached(c *cli.Context, s *layers.Store, cs *runner.Containers, made *r
 	if err != nil {
 		return err
 	}
-	return session(c, conn, made, made.Options.Interactive)
+	return session(c, cs, conn, made, made.Options.Interactive)
 }

@@ -52,7 +52,7 @@ func containerFlags() []cli.Flag {
 	for _, f := range []struct{ names, usage string }{
 		{"env,e", "set a variable; KEY alone takes it from here"}, {"env-file", "set the variables of a file"}, {"label,l", "set a label"}, {"label-file", "set the labels of a file"},
 		{"volume,v", "mount [SOURCE:]TARGET[:OPTIONS]; a name is a volume"}, {"mount", "mount type=bind|volume|tmpfs|image,src=…,dst=…"}, {"tmpfs", "mount memory at TARGET[:OPTIONS]"},
-		{"publish,p", "publish [[IP:]PORT:]PORT[/udp]"}, {"expose", "say that it listens on PORT[/udp]"}, {"add-host", "add a line to /etc/hosts"}, {"dns", "use this resolver"},
+		{"publish,p", "publish [[IP:]PORT:]PORT[/udp]"}, {"expose", "say that it listens on PORT[/udp]"}, {"add-host", "add a line to /etc/hosts, as NAME:IP; host-gateway is the host's address"}, {"dns", "use this resolver"},
 		{"dns-search", "search names in this domain"}, {"dns-option,dns-opt", "set an option of the resolver"}, {"group-add", "join a further group"},
 		{"ulimit", "limit a resource: NAME=SOFT[:HARD]"}, {"device", "give a device: HOST[:INSIDE][:rwm]"}, {"device-cgroup-rule", "allow devices: 'c 10:229 rwm' is TYPE MAJOR:MINOR ACCESS"}, {"cap-add", "give a capability"}, {"cap-drop", "take a capability"},
 		{"security-opt", "seccomp=…, no-new-privileges, apparmor=…"}, {"sysctl", "set a kernel parameter of its namespaces"}, {"log-opt", "max-size=…, max-file=…"},

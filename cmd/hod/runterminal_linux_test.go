@@ -72,6 +72,15 @@ func TestContainerTerminal(t *testing.T) {
 	again()
 	s.types("clear; hod rm -f one", "Enter")
 	s.await(`(?m)^one$`)
+	// Below an init the terminal is the program's too: ctrl-C is for what the shell runs.
+	s.types("clear; hod run -it --rm --init --network none base "+in, "Enter")
+	s.await(`(?m)^in>`)
+	s.types("echo be''gins; cat", "Enter")
+	s.await(`(?m)^begins$`)
+	s.types("C-c")
+	s.await(`\^C\nin>`)
+	s.types("exit 3", "Enter")
+	s.await(`ready>`)
 	s.types("clear; hod run -it --rm --network none base true < /dev/null; echo left $?", "Enter")
 	s.await(`the input device is not a TTY[^\n]*\n[^\n]*left 1\b`)
 }

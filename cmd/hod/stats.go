@@ -72,9 +72,13 @@ func sample(c *cli.Context, cs *runner.Containers, before map[string]*runner.Sta
 			}
 			continue
 		}
-		now, err := cs.Stats(c.Context, e.ID)
-		if errors.Is(err, runner.ErrNoContainer) {
+		if e.State.Cgroup == "" && !named { // without root, where nothing is counted
+			rows = append(rows, uncounted(e, c.Bool("no-trunc")))
 			continue
+		}
+		now, err := cs.Stats(c.Context, e.ID)
+		if errors.Is(err, runner.ErrNoContainer) || errors.Is(err, runner.ErrNotRunning) {
+			continue // it ended just now
 		}
 		if err != nil {
 			return nil, err
@@ -118,6 +122,18 @@ func statsRow(e runner.Entry, now, before *runner.Stats, whole bool) row {
 		"NetIO":    humanSize(int64(now.NetIn)) + " / " + humanSize(int64(now.NetOut)),
 		"BlockIO":  humanSize(int64(now.BlockRead)) + " / " + humanSize(int64(now.BlockWrite)), "PIDs": fmt.Sprint(now.Pids),
 	}
+}
+
+// uncounted is the row of a container of which nothing is known.
+func uncounted(e runner.Entry, whole bool) row {
+	r := statsRow(e, &runner.Stats{}, nil, whole)
+	for _, column := range []string{"CPUPerc", "MemPerc", "PIDs"} {
+		r[column] = "--"
+	}
+	for _, column := range []string{"MemUsage", "NetIO", "BlockIO"} {
+		r[column] = "-- / --"
+	}
+	return r
 }
 
 // binarySize is docker's for memory: four digits, powers of 1024.

@@ -126,7 +126,7 @@ func (g *Group) createUnified(base, parent, id string, settings []setting) error
 		if s.v2 == "" {
 			return fmt.Errorf("set %s: control groups version 2 have no such limit", s.name)
 		}
-		if err := write(at, s.v2, s.v2Value); err != nil && !s.optional {
+		if err := setLimit(at, s.v2, s.v2Value); err != nil && !s.optional {
 			return fmt.Errorf("set %s: %w", s.name, err)
 		}
 	}
@@ -170,7 +170,7 @@ func (g *Group) createOld(mounts map[string]string, parent, id string, settings 
 		if !ok && !s.optional {
 			return fmt.Errorf("set %s: the kernel offers no %s controller", s.name, s.controller)
 		}
-		if err := write(path, s.v1, s.v1Value); err != nil && !s.optional {
+		if err := setLimit(path, s.v1, s.v1Value); err != nil && !s.optional {
 			return fmt.Errorf("set %s: %w", s.name, err)
 		}
 	}

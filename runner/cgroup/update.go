@@ -24,13 +24,13 @@ func (g *Group) Update(res *specs.LinuxResources) error {
 	slices.Reverse(settings)
 	var again []setting
 	for _, s := range settings {
-		if dir, file, value := g.place(s); dir != "" && write(dir, file, value) != nil {
+		if dir, file, value := g.place(s); dir != "" && setLimit(dir, file, value) != nil {
 			again = append(again, s)
 		}
 	}
 	for _, s := range again {
 		dir, file, value := g.place(s)
-		if err := write(dir, file, value); err != nil && !s.optional {
+		if err := setLimit(dir, file, value); err != nil && !s.optional {
 			return fmt.Errorf("set %s: %w", s.name, err)
 		}
 	}

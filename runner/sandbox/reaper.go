@@ -19,10 +19,16 @@ func (c *compiler) initProcess() {
 	}
 	// SIGCHLD is awaited, so it must not be ignored and must be blocked.
 	c.call("block signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, all, 0, 8)
-	fork := c.call("fork the program", unix.SYS_CLONE, int(unix.SIGCHLD), 0, 0, 0, 0)
+	pid := c.bytes(make([]byte, 4), "&pid")
+	fork := c.call("fork the program", unix.SYS_CLONE, int(unix.SIGCHLD)|unix.CLONE_CHILD_SETTID, 0, 0, pid, pid) // one is for threads
 	child := c.result(fork)
 	at := c.here() - 1
-	c.call("start a session", unix.SYS_SETSID).accept(unix.EPERM)
+	if c.o.Terminal { // it is this session's: the keys that send signals are for the program's group and not for pid 1
+		c.call("lead a process group", unix.SYS_SETPGID, 0, 0)
+		c.call("take the terminal", unix.SYS_IOCTL, 0, int(unix.TIOCSPGRP), pid)
+	} else {
+		c.call("start a session", unix.SYS_SETSID).accept(unix.EPERM)
+	}
 	c.call("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, make([]byte, 8), 0, 8)
 	skip := c.jump("the program goes on")
 	c.entries[at].jump = c.here()

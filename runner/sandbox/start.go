@@ -56,10 +56,12 @@ func Start(ctx context.Context, p *Program, netns *os.File) (*Process, error) {
 	}
 	if err := errors.Join(ctx.Err(), proc.prepare()); err != nil {
 		proc.abort()
+		proc.Close()
 		return nil, err
 	}
 	if p.gates == 2 {
 		if err := proc.openGate(); err != nil {
+			proc.Close()
 			return nil, err
 		}
 	}
