@@ -118,8 +118,8 @@ func (b *build) changes(ctx context.Context, one, two digest.Digest) (string, er
 	return strings.Join(names, ", "), nil
 }
 
-func (b *build) entries(ctx context.Context, d digest.Digest) (map[string]diff.Entry, error) {
-	all := map[string]diff.Entry{}
+func (b *build) entries(ctx context.Context, d digest.Digest) (map[string]*diff.Entry, error) {
+	all := map[string]*diff.Entry{}
 	if d == "" {
 		return all, nil
 	}
@@ -134,7 +134,7 @@ func (b *build) entries(ctx context.Context, d digest.Digest) (map[string]diff.E
 }
 
 // differences says in words how two entries of one path differ.
-func differences(a, b diff.Entry) string {
+func differences(a, b *diff.Entry) string {
 	var what []string
 	for _, c := range []struct {
 		word    string

@@ -63,7 +63,7 @@ func (b *build) merge(ctx context.Context, below, chain layers.Chain) (digest.Di
 	if err != nil {
 		return "", err
 	}
-	m := merging{from: from, to: to, first: map[string]string{}}
+	m := merging{from: from, to: to, listed: map[string]bool{}, names: map[int]string{}}
 	if err := m.folder(ctx, ""); err != nil {
 		return "", err
 	}
@@ -91,7 +91,8 @@ func (b *build) merge(ctx context.Context, below, chain layers.Chain) (digest.Di
 type merging struct {
 	from, to *diff.View
 	list     []diff.Entry
-	first    map[string]string // of the names of a file that has several
+	listed   map[string]bool
+	names    map[int]string // the first of the names of a file that has several, by SameFile
 }
 
 // folder looks at what is in a folder of both trees.
@@ -99,11 +100,11 @@ func (m *merging) folder(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	was, err := m.names(m.from, dir)
+	was, err := m.inside(m.from, dir)
 	if err != nil {
 		return err
 	}
-	is, err := m.names(m.to, dir)
+	is, err := m.inside(m.to, dir)
 	if err != nil {
 		return err
 	}
@@ -121,8 +122,8 @@ func (m *merging) folder(ctx context.Context, dir string) error {
 	return nil
 }
 
-// names lists a folder, which may be absent.
-func (m *merging) names(v *diff.View, dir string) (map[string]diff.Entry, error) {
+// inside lists a folder, which may be absent.
+func (m *merging) inside(v *diff.View, dir string) (map[string]diff.Entry, error) {
 	all := map[string]diff.Entry{}
 	if dir != "" {
 		if e, err := v.Lstat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !e.IsDir() {
@@ -150,7 +151,7 @@ func (m *merging) entry(ctx context.Context, name string, was, is map[string]dif
 	if had && now.IsDir() && !old.IsDir() { // a folder in place of something else
 		had = false
 	}
-	if !had || differences(old, now) != "" || old.SameFile != "" || now.SameFile != "" {
+	if !had || differences(&old, &now) != "" || old.SameFile != 0 || now.SameFile != 0 {
 		m.add(now)
 	}
 	if now.IsDir() {
@@ -162,16 +163,16 @@ func (m *merging) entry(ctx context.Context, name string, was, is map[string]dif
 // add takes an entry with its parents, which a layer that stands by itself has too.
 func (m *merging) add(e diff.Entry) {
 	for d := path.Dir(e.Path); d != "."; d = path.Dir(d) {
-		if _, ok := m.first["/"+d]; ok {
+		if m.listed[d] {
 			break
 		}
-		m.first["/"+d] = ""
+		m.listed[d] = true
 		if parent, err := m.to.Lstat(d); err == nil {
 			m.list = append(m.list, parent)
 		}
 	}
-	if _, ok := m.first["/"+e.Path]; !ok {
-		m.first["/"+e.Path] = ""
+	if !m.listed[e.Path] {
+		m.listed[e.Path] = true
 		m.list = append(m.list, e)
 	}
 }
@@ -184,12 +185,12 @@ func (m *merging) write(ctx context.Context, w *diff.Writer, e diff.Entry) error
 	if !e.IsRegular() {
 		return w.WriteEntry(e, nil)
 	}
-	if e.SameFile != "" {
-		if first, ok := m.first[e.SameFile]; ok {
+	if e.SameFile != 0 {
+		if first, ok := m.names[e.SameFile]; ok {
 			e.Type, e.Linkname, e.Size = tar.TypeLink, first, 0
 			return w.WriteEntry(e, nil)
 		}
-		m.first[e.SameFile] = e.Path
+		m.names[e.SameFile] = e.Path
 	}
 	if e.Size == 0 {
 		return w.WriteEntry(e, nil)
@@ -203,4 +204,4 @@ func (m *merging) write(ctx context.Context, w *diff.Writer, e diff.Entry) error
 }
 
 // sameXattrs compares extended attributes; none and an empty set are the same.
-func sameXattrs(a, b diff.Entry) bool { return maps.Equal(a.Xattrs, b.Xattrs) }
+func sameXattrs(a, b *diff.Entry) bool { return maps.Equal(a.Xattrs, b.Xattrs) }

@@ -129,8 +129,11 @@ func (c *checker) layers(ctx context.Context) error {
 			}
 			return c.found("layer "+string(o.d), "its record cannot be read", "pull or build the image again", func() error { return c.s.throw(o.path) })
 		}
-		if !c.s.whole(o.d) && c.s.has(o.path) {
+		switch {
+		case !c.s.whole(o.d) && c.s.has(o.path):
 			return c.found("layer "+string(o.d), "no form of it is left", "pull or build the image again", func() error { return c.s.throw(o.path) })
+		case rec.Packed == "" && !c.s.sourced(o.d) && c.s.has(o.path):
+			return c.found("layer "+string(o.d), "only its tree is left: it runs, and cannot be pushed or saved", "pull or load the image again", nil)
 		}
 		return nil
 	})
@@ -193,12 +196,18 @@ func skipMissing(err error) error {
 
 // whole tells whether a layer can be had in some form.
 func (s *Store) whole(d digest.Digest) bool {
+	_, _, err := s.find("layers", d)
+	return err == nil && s.hasTree(d) || s.sourced(d)
+}
+
+// sourced tells whether a layer's tar is here, perhaps compressed.
+func (s *Store) sourced(d digest.Digest) bool {
 	l, err := s.openLayer(d)
 	if err != nil {
 		return false
 	}
 	defer l.Close()
-	if l.has("tar") || s.hasTree(d) {
+	if l.has("tar") {
 		return true
 	}
 	forms, err := l.forms()

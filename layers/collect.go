@@ -209,9 +209,19 @@ func (c *collection) asked(id digest.Digest) bool {
 	return err == nil && c.o.Filter(Image{ID: id, Config: config, Chain: chain, Platform: p, Built: rec.Built, Manifest: rec.Manifest, Source: rec.Source})
 }
 
-// leased marks what live processes hold, and what that needs.
+// leased marks what live processes hold, and what that needs. It reads the leases when nobody writes to one: a long one is
+// written anew now and then, and would be read in part.
 func (c *collection) leased(m *marks) error {
-	leases, err := c.s.leases(c.begun)
+	var leases []leaseFile
+	err := c.s.exclusively(context.Background(), func() (err error) {
+		leases, err = c.s.leases(c.begun)
+		return err
+	})
+	return errors.Join(err, c.heldBy(m, leases))
+}
+
+// heldBy marks what some leases hold, but those of the dead.
+func (c *collection) heldBy(m *marks, leases []leaseFile) error {
 	for _, l := range leases {
 		if c.dead[l.id] {
 			continue
@@ -222,7 +232,7 @@ func (c *collection) leased(m *marks) error {
 			}
 		}
 	}
-	return err
+	return nil
 }
 
 // untag takes the names of images that All asks for.

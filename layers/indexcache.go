@@ -16,7 +16,7 @@ type indexCache struct {
 	entries int
 }
 
-// maxIndexed bounds the entries that are remembered, of about 300 bytes each.
+// maxIndexed bounds the entries that are remembered, of about 250 bytes each.
 const maxIndexed = 1 << 16
 
 func (c *indexCache) get(d digest.Digest) *diff.Index {

@@ -225,7 +225,7 @@ func (l *loader) docker(ctx context.Context, item archive.Item) (ocispec.Descrip
 }
 
 func (l *loader) dockerLayer(ctx context.Context, name string, diffID digest.Digest) error {
-	if _, err := l.s.Layer(diffID); err == nil {
+	if _, err := l.s.Layer(diffID); err == nil && l.s.sourced(diffID) {
 		return nil
 	}
 	r, _, err := l.src.File(name)

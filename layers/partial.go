@@ -114,7 +114,10 @@ func (p *Partial) publish(d digest.Digest, durable bool) error {
 			return err
 		}
 	}
-	if p.s.has(p.s.kept("blobs", d)) {
+	if kept := p.s.kept("blobs", d); p.s.has(kept) {
+		if durable { // who put it there may not have come to that yet
+			return lockfile.SyncDir(filepath.Dir(kept))
+		}
 		return nil
 	}
 	return p.s.publish(filepath.Join(p.dir, "data"), "blobs", d, durable)

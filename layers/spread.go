@@ -1,7 +1,9 @@
 package layers
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -18,47 +20,70 @@ import (
 type contents struct {
 	s  *Store
 	mu sync.Mutex // guards of
-	of map[digest.Digest]*spread
+	of map[digest.Digest]*opened
 }
 
-// spread is one layer that is compressed.
-type spread struct {
+// opened is what files of one layer are read from. The collector of garbage closes it with its view.
+type opened struct {
+	look      sync.Once
+	own, tree *os.File // its tar, its root; nil where there is none
+
 	mu    sync.Mutex // guards what follows
-	opens int
-	tar   *os.File // all of it, without a name; the collector of garbage closes it with its view
+	opens int        // of the compressed blob
+	tar   *os.File   // all of that, without a name
 }
 
 // open reads a file of a layer. The content is verified at its end.
 func (c *contents) open(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
-	r, err := c.s.openApart(d, e)
-	if r == nil && err == nil {
-		r, err = c.openSpread(ctx, d, e)
+	if e.Size == 0 {
+		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
+	r, err := c.openIn(ctx, d, e)
 	if err != nil {
 		return nil, fmt.Errorf("open %q of layer %s: %w", e.Path, d, err)
 	}
-	if e.Digest == "" {
+	if e.Digest == (diff.Sum{}) {
 		return r, nil
 	}
-	return &verified{r: r, c: r, h: e.Digest.Algorithm().Hash(), want: e.Digest}, nil
+	return &verified{r: r, c: r, h: sha256.New(), want: e.Digest.Digest()}, nil
 }
 
-// openSpread reads a file of a compressed layer.
-func (c *contents) openSpread(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
+// layer opens what there is of a layer, once.
+func (c *contents) layer(d digest.Digest) *opened {
 	c.mu.Lock()
 	l := c.of[d]
 	if l == nil {
-		l = &spread{}
+		l = &opened{}
 		c.of[d] = l
 	}
 	c.mu.Unlock()
+	l.look.Do(func() {
+		l.own, _ = c.s.openOwnTar(d) // else it is read in another form
+		l.tree, _ = c.s.openTree(d)
+	})
+	return l
+}
+
+func (c *contents) openIn(ctx context.Context, d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
+	l := c.layer(d)
+	if l.own != nil && e.Offset > 0 {
+		return section(l.own, e), nil
+	}
+	if l.tree != nil {
+		if r, err := openBeneath(l.tree, e.Path); err == nil {
+			return r, nil
+		}
+	}
+	if e.Offset == 0 {
+		return nil, fmt.Errorf("its content is in no form that can be read alone: %w", ErrNotFound)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.opens++; l.opens == 2 {
 		l.tar = c.s.spreadTar(ctx, d)
 	}
 	if l.tar != nil {
-		return io.NopCloser(io.NewSectionReader(l.tar, e.Offset, e.Size)), nil
+		return section(l.tar, e), nil
 	}
 	r, err := c.s.OpenTar(ctx, d)
 	if err != nil {
@@ -92,4 +117,9 @@ func (s *Store) spreadTar(ctx context.Context, d digest.Digest) *os.File {
 		return nil
 	}
 	return f
+}
+
+// section reads an entry's content in its layer's tar.
+func section(tar *os.File, e diff.Entry) io.ReadCloser {
+	return io.NopCloser(io.NewSectionReader(tar, e.Offset, e.Size))
 }

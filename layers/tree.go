@@ -187,7 +187,7 @@ func (l *layerDir) index() (*diff.Index, error) {
 		return nil, err
 	}
 	defer f.Close()
-	x, err := diff.ReadIndex(bufio.NewReaderSize(f, 64<<10))
+	x, err := diff.ReadIndex(f)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotFound, err) // it is made anew
 	}
@@ -223,7 +223,7 @@ func (s *Store) View(ctx context.Context, chain Chain) (*diff.View, error) {
 			return nil, err
 		}
 	}
-	c := &contents{s: s, of: map[digest.Digest]*spread{}}
+	c := &contents{s: s, of: map[digest.Digest]*opened{}}
 	v, err := diff.NewView(indexes, func(layer int, e diff.Entry) (io.ReadCloser, error) {
 		return c.open(ctx, chain[layer], e)
 	})
@@ -231,30 +231,6 @@ func (s *Store) View(ctx context.Context, chain Chain) (*diff.View, error) {
 		return nil, fmt.Errorf("view chain %s: %w", chain.ID(), err)
 	}
 	return v, nil
-}
-
-// openApart reads a file of a layer where it can be read alone: from the tar at its
-// offset or from the shared tree. It is nil where the layer must be read up to it.
-func (s *Store) openApart(d digest.Digest, e diff.Entry) (io.ReadCloser, error) {
-	if e.Size == 0 {
-		return io.NopCloser(bytes.NewReader(nil)), nil
-	}
-	if f, err := s.openOwnTar(d); err == nil && e.Offset > 0 {
-		return &stacked{io.NewSectionReader(f, e.Offset, e.Size), []io.Closer{f}}, nil
-	} else if err == nil {
-		f.Close()
-	}
-	if root, err := s.openTree(d); err == nil {
-		f, err := openBeneath(root, e.Path)
-		root.Close()
-		if err == nil {
-			return f, nil
-		}
-	}
-	if e.Offset == 0 {
-		return nil, fmt.Errorf("its content is in no form that can be read alone: %w", ErrNotFound)
-	}
-	return nil, nil
 }
 
 // openOwnTar opens the file of a layer that is kept as a tar.
@@ -283,7 +259,7 @@ func (s *Store) openTree(d digest.Digest) (*os.File, error) {
 }
 
 // openBeneath opens a regular file of a tree and follows no link on the way.
-func openBeneath(root *os.File, path string) (*os.File, error) {
+func openBeneath(root *os.File, path string) (io.ReadCloser, error) {
 	fd, err := rootfs.OpenBeneath(int(root.Fd()), path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
@@ -291,7 +267,30 @@ func openBeneath(root *os.File, path string) (*os.File, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return nil, errors.Join(err, unix.EINVAL)
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.Join(err, unix.EINVAL)}
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return &treeFile{fd, path}, nil
+}
+
+// treeFile is an open file of a tree. Trees have many, and package os makes ten system calls for each.
+type treeFile struct {
+	fd   int
+	path string
+}
+
+func (f *treeFile) Read(p []byte) (int, error) {
+	n, err := uninterrupted(func() (int, error) { return unix.Read(f.fd, p) })
+	switch {
+	case err != nil:
+		return 0, &fs.PathError{Op: "read", Path: f.path, Err: err}
+	case n == 0 && len(p) > 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (f *treeFile) Close() error {
+	fd := f.fd
+	f.fd = -1
+	return unix.Close(fd)
 }

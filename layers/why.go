@@ -64,7 +64,7 @@ func (c *collection) livingLeases(m *marks) error {
 	if err != nil {
 		return err
 	}
-	return c.leased(m)
+	return c.heldBy(m, leases)
 }
 
 // findObject turns what the user typed into a digest.

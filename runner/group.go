@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// MemoryLimit is the least limit of memory, in bytes, of the control groups that this process is in; 0 where there is none.
+func MemoryLimit() int64 { return cgroup.MemoryLimit() }
+
 // A container's control groups are recorded as folders, one per hierarchy, each
 // with the controller's name before it: "memory=/sys/fs/cgroup/memory/hod/ID".
 // On the unified hierarchy there is one, under the name "unified".

@@ -18,32 +18,22 @@ import (
 // [source.Files], so that links are followed through what the step itself has made.
 type canvas struct {
 	base  source.Files
-	nodes map[string]*node
+	nodes map[string]*Change
 	made  time.Time // the time of what the step makes itself
 }
 
-// node is one entry of the layer to be.
-type node struct {
-	entry source.Entry
-	// files and from say where the content lies.
-	files source.Files
-	from  string
-	// opaque is set on a folder below which nothing shows through: nothing was there, or something else.
-	opaque bool
-}
-
 func newCanvas(base source.Files, made time.Time) *canvas {
-	return &canvas{base: base, nodes: map[string]*node{}, made: made}
+	return &canvas{base: base, nodes: map[string]*Change{}, made: made}
 }
 
 // Lstat describes an entry as it is now.
 func (c *canvas) Lstat(p string) (source.Entry, error) {
 	if n := c.nodes[p]; n != nil {
-		return n.entry, nil
+		return n.Entry, nil
 	}
 	for d := p; d != ""; {
 		d = dirOf(d)
-		if n := c.nodes[d]; n != nil && (n.opaque || !n.entry.IsDir()) {
+		if n := c.nodes[d]; n != nil && (n.opaque || !n.IsDir()) {
 			return source.Entry{}, &fs.PathError{Op: "stat", Path: p, Err: fs.ErrNotExist}
 		}
 	}
@@ -102,12 +92,12 @@ func (c *canvas) mkdirAll(dir string, mode uint32, own *owner) error {
 	if own != nil {
 		made.UID, made.GID = own.uid, own.gid
 	}
-	return c.put(&node{entry: made})
+	return c.put(&Change{Entry: made})
 }
 
 // put places an entry; what it replaces is gone with all below it, unless both are folders.
-func (c *canvas) put(n *node) error {
-	p := n.entry.Path
+func (c *canvas) put(n *Change) error {
+	p := n.Path
 	if hidden, ok := strings.CutPrefix(path.Base(p), ".wh."); ok {
 		return fmt.Errorf("%q: no image can hold this name: in a layer it deletes %q", "/"+cmp.Or(n.from, p), hidden)
 	}
@@ -115,7 +105,7 @@ func (c *canvas) put(n *node) error {
 	if err != nil {
 		return err
 	}
-	if old != aFolder || !n.entry.IsDir() {
+	if old != aFolder || !n.IsDir() {
 		if old == aFolder {
 			for q := range c.nodes {
 				if len(q) > len(p) && q[:len(p)] == p && q[len(p)] == '/' {
@@ -123,9 +113,9 @@ func (c *canvas) put(n *node) error {
 				}
 			}
 		}
-		n.opaque = n.entry.IsDir()
+		n.opaque = n.IsDir()
 	}
-	if prev := c.nodes[p]; prev != nil && prev.opaque && n.entry.IsDir() {
+	if prev := c.nodes[p]; prev != nil && prev.opaque && n.IsDir() {
 		n.opaque = true
 	}
 	c.nodes[p] = n
@@ -147,7 +137,7 @@ func (c *canvas) layer() (*Layer, error) {
 			if err != nil {
 				return nil, err
 			}
-			c.nodes[d] = &node{entry: e}
+			c.nodes[d] = &Change{Entry: e}
 		}
 	}
 	delete(c.nodes, "")

@@ -393,7 +393,7 @@ func (w *walk) put(e source.Entry, to string) error {
 	if e.Type == source.TypeSocket {
 		// BuildKit's copy of a socket is an empty file.
 		e.Type, e.Inode = tar.TypeReg, ""
-		return w.p.canvas.put(&node{entry: e, files: source.NewFile("socket", 0, e.ModTime, nil), from: "socket"})
+		return w.p.canvas.put(&Change{Entry: e, files: source.NewFile("socket", 0, e.ModTime, nil), from: "socket"})
 	}
-	return w.p.canvas.put(&node{entry: e, files: w.s.Files, from: from})
+	return w.p.canvas.put(&Change{Entry: e, files: w.s.Files, from: from})
 }

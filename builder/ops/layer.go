@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,8 +19,11 @@ type Change struct {
 	source.Entry
 	// HardLink is the path of an earlier change of which this one is another name; it has no content then.
 	HardLink string
-	files    source.Files
-	from     string
+	// files and from say where the content lies.
+	files source.Files
+	from  string
+	// opaque is set on a folder below which nothing shows through: nothing was there, or something else.
+	opaque bool
 }
 
 // Open reads the content of a regular file.
@@ -27,7 +31,7 @@ func (c Change) Open() (io.ReadCloser, error) { return c.files.Open(c.from) }
 
 // Layer is what COPY or ADD will write: changes sorted by path, each after its parent and after the file that it links to.
 type Layer struct {
-	Changes []Change
+	Changes []*Change
 	// closers are trees that live as long as the layer's contents may be read.
 	closers []io.Closer
 }
@@ -38,16 +42,11 @@ type Writer interface {
 	WriteEntry(e source.Entry, hardLink string, content io.Reader) error
 }
 
-func newLayer(nodes map[string]*node) *Layer {
-	l := &Layer{Changes: make([]Change, 0, len(nodes))}
-	for p, n := range nodes {
-		l.Changes = append(l.Changes, Change{Entry: n.entry, files: n.files, from: n.from})
-		delete(nodes, p) // there may be many, and they are not needed any more
-	}
-	slices.SortFunc(l.Changes, func(a, b Change) int { return comparePaths(a.Path, b.Path) })
+func newLayer(changes map[string]*Change) *Layer {
+	l := &Layer{Changes: slices.AppendSeq(make([]*Change, 0, len(changes)), maps.Values(changes))}
+	slices.SortFunc(l.Changes, func(a, b *Change) int { return comparePaths(a.Path, b.Path) })
 	first := map[string]string{}
-	for i := range l.Changes {
-		c := &l.Changes[i]
+	for _, c := range l.Changes {
 		if c.Inode == "" {
 			continue
 		}

@@ -237,7 +237,7 @@ func (o *ordering) take(x *diff.Index, layer int) {
 		if !e.IsRegular() || e.Implied || !e.ModTime.Equal(diff.Epoch) && !e.ModTime.Equal(o.epoch) {
 			continue
 		}
-		s := setting{layer: layer, path: e.Path, key: hash(e.Path), sum: hash(e.Digest.String())}
+		s := setting{layer: layer, path: e.Path, key: hash(e.Path), sum: hash(string(e.Digest.Digest()))}
 		if o.seen[s.key] {
 			continue
 		}

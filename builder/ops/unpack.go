@@ -3,6 +3,7 @@ package ops
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"path"
@@ -10,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hodbuild/hod/builder/source"
-	"github.com/opencontainers/go-digest"
+	"github.com/hodbuild/hod/layers/diff"
 )
 
 // unpack extracts a source file into the destination when its content is an archive; else it says false.
@@ -37,13 +38,13 @@ func (p *planner) unpack(ctx context.Context, s Source, e source.Entry) (bool, e
 
 // archive reads an archive, which must be the one that the key of the step speaks of.
 func (p *planner) archive(ctx context.Context, files source.Files, e source.Entry) (*source.Archive, error) {
-	started, sum := time.Now(), digest.SHA256.Digester()
+	started, sum := time.Now(), sha256.New()
 	f, err := files.Open(e.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	raw := io.TeeReader(source.Until(ctx, f), sum.Hash())
+	raw := io.TeeReader(source.Until(ctx, f), sum)
 	plain, err := source.Decompress(raw)
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func (p *planner) archive(ctx context.Context, files source.Files, e source.Entr
 		err = source.ErrChanged
 	}
 	if err == nil {
-		err = source.Confirm(files, e, sum.Digest(), started)
+		err = source.Confirm(files, e, diff.Sum(sum.Sum(nil)), started)
 	}
 	if err != nil {
 		a.Close()
@@ -94,7 +95,7 @@ func (p *planner) extract(ctx context.Context, a *source.Archive, dir, to string
 			changed.Inode = p.inode + e.Inode
 		}
 		changed.Path = place
-		if err := p.canvas.put(&node{entry: changed, files: a, from: from}); err != nil {
+		if err := p.canvas.put(&Change{Entry: changed, files: a, from: from}); err != nil {
 			return err
 		}
 		if e.IsDir() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strconv"
 	"syscall"
 
 	"github.com/hodbuild/hod/builder/source"
@@ -57,10 +58,13 @@ func missing(op, p string, err error) error {
 func entryFromDiff(e diff.Entry) source.Entry {
 	s := source.Entry{
 		Path: e.Path, Type: e.Type, Mode: e.Mode & 0o7777, UID: e.UID, GID: e.GID, Size: e.Size, ModTime: e.ModTime,
-		Linkname: e.Linkname, Devmajor: e.Devmajor, Devminor: e.Devminor, Xattrs: e.Xattrs, Digest: e.Digest, Inode: e.SameFile,
+		Linkname: e.Linkname, Devmajor: e.Devmajor, Devminor: e.Devminor, Xattrs: e.Xattrs, Digest: e.Digest,
+	}
+	if e.SameFile != 0 {
+		s.Inode = strconv.Itoa(e.SameFile)
 	}
 	if !s.IsRegular() {
-		s.Size, s.Digest = 0, ""
+		s.Size, s.Digest = 0, diff.Sum{}
 	}
 	return s
 }

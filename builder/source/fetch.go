@@ -175,7 +175,8 @@ func (f Fetch) download(file *os.File, s seen) *Download {
 	if d.Name == "" {
 		d.Name = URLName(f.URL)
 	}
-	e := Entry{Path: d.Name, Type: tar.TypeReg, Mode: 0o600, Size: s.Size, ModTime: s.Modified, Digest: s.Digest}
+	e := Entry{Path: d.Name, Type: tar.TypeReg, Mode: 0o600, Size: s.Size, ModTime: s.Modified}
+	_ = e.Digest.UnmarshalText([]byte(s.Digest)) // a checksum of another kind than SHA-256 says nothing to keys
 	if s.Modified.IsZero() {
 		e.ModTime = f.ModTime
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hodbuild/hod/layers/diff"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -28,7 +29,7 @@ type Listing struct {
 
 	mu      sync.Mutex // guards the maps; a folder's own lock is taken without it
 	folders map[string]*listed
-	digests map[string]sum // those that sums does not have
+	digests map[string]diff.Sum // those that sums does not have
 }
 
 // listed is what was seen of one folder.
@@ -47,7 +48,7 @@ type looked struct {
 
 // NewListing begins a listing of a tree, of which sums remembers digests from build to build, or is nil.
 func NewListing(files Files, sums *StatCache) *Listing {
-	return &Listing{files: files, sums: sums, folders: map[string]*listed{}, digests: map[string]sum{}}
+	return &Listing{files: files, sums: sums, folders: map[string]*listed{}, digests: map[string]diff.Sum{}}
 }
 
 func (l *Listing) folder(p string) *listed {
@@ -130,31 +131,27 @@ func (l *Listing) Open(p string) (io.ReadCloser, error) {
 // Digest gives the digest of a file's content: what a listing or its stat cache knows, else by reading it. The entry is
 // the tree's own. A file that is another one by now is [ErrChanged].
 func Digest(ctx context.Context, f Files, e Entry) (digest.Digest, error) {
-	if e.Digest != "" {
-		return e.Digest, nil
+	if e.Digest != (diff.Sum{}) {
+		return e.Digest.Digest(), nil
 	}
 	l, _ := f.(*Listing)
 	if s, ok := l.known(e); ok {
-		return s.digest(), nil
+		return s.Digest(), nil
 	}
 	now := time.Now()
 	s, err := hash(ctx, f, e)
 	if err != nil {
 		return "", fmt.Errorf("hash %q: %w", "/"+e.Path, err)
 	}
-	return s.digest(), l.remember(e, s, now)
+	return s.Digest(), l.remember(e, s, now)
 }
 
-// Confirm takes the digest that a file's content had when a layer was made of it, from which on it was read. One that
+// Confirm takes the digest s that a file's content had when a layer was made of it, from which on it was read. One that
 // differs from what the listing said before is [ErrChanged]; a key was made of that.
-func Confirm(f Files, e Entry, d digest.Digest, from time.Time) error {
+func Confirm(f Files, e Entry, s diff.Sum, from time.Time) error {
 	l, ok := f.(*Listing)
-	if !ok || e.Digest != "" {
+	if !ok || e.Digest != (diff.Sum{}) {
 		return nil
-	}
-	s, err := sumOf(d)
-	if err != nil {
-		return err
 	}
 	if was, ok := l.known(e); ok && was != s {
 		return fmt.Errorf("read %q: %w", "/"+e.Path, ErrChanged)
@@ -163,9 +160,9 @@ func Confirm(f Files, e Entry, d digest.Digest, from time.Time) error {
 }
 
 // known gives the digest of an entry's content; a nil listing knows none.
-func (l *Listing) known(e Entry) (sum, bool) {
+func (l *Listing) known(e Entry) (diff.Sum, bool) {
 	if l == nil {
-		return sum{}, false
+		return diff.Sum{}, false
 	}
 	l.mu.Lock()
 	s, ok := l.digests[e.Path]
@@ -177,7 +174,7 @@ func (l *Listing) known(e Entry) (sum, bool) {
 }
 
 // remember keeps the digest of a file that was read since the given time.
-func (l *Listing) remember(e Entry, s sum, from time.Time) error {
+func (l *Listing) remember(e Entry, s diff.Sum, from time.Time) error {
 	if l == nil {
 		return nil
 	}
@@ -194,19 +191,19 @@ func (l *Listing) remember(e Entry, s sum, from time.Time) error {
 	return nil
 }
 
-func hash(ctx context.Context, f Files, e Entry) (sum, error) {
+func hash(ctx context.Context, f Files, e Entry) (diff.Sum, error) {
 	r, err := f.Open(e.Path)
 	if err != nil {
-		return sum{}, err
+		return diff.Sum{}, err
 	}
 	defer r.Close()
 	d := digest.SHA256.Digester()
 	n, err := io.CopyBuffer(d.Hash(), Until(ctx, r), make([]byte, min(e.Size+1, 64<<10)))
 	if err != nil {
-		return sum{}, err
+		return diff.Sum{}, err
 	}
 	if n != e.Size || Changed(r, e) {
-		return sum{}, ErrChanged
+		return diff.Sum{}, ErrChanged
 	}
-	return sum(d.Hash().Sum(nil)), nil
+	return diff.Sum(d.Hash().Sum(nil)), nil
 }

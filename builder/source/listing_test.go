@@ -1,6 +1,7 @@
 package source
 
 import (
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -86,10 +87,10 @@ func TestConfirm(t *testing.T) {
 			t.Fatalf("%s, %v", d, err)
 		}
 	}
-	if err := Confirm(l, e, digest.FromBytes([]byte{1}), time.Now()); err != nil {
+	if err := Confirm(l, e, sha256.Sum256([]byte{1}), time.Now()); err != nil {
 		t.Error(err)
 	}
-	if err := Confirm(l, e, digest.FromBytes([]byte{2}), time.Now()); !errors.Is(err, ErrChanged) {
+	if err := Confirm(l, e, sha256.Sum256([]byte{2}), time.Now()); !errors.Is(err, ErrChanged) {
 		t.Errorf("other content was confirmed: %v", err)
 	}
 }

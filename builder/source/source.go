@@ -25,7 +25,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
+	"github.com/hodbuild/hod/layers/diff"
 )
 
 // Entry is what a tree knows about one name, without its content.
@@ -47,7 +47,7 @@ type Entry struct {
 	// Inode, where it is not empty, is the same for all names of one file with several.
 	Inode string
 	// Digest is the content's, where the tree knows it without reading.
-	Digest digest.Digest
+	Digest diff.Sum
 
 	// Implied is set on a folder that an archive does not hold, only something below it.
 	Implied bool

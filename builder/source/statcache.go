@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -18,8 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hodbuild/hod/layers/diff"
 	"github.com/hodbuild/hod/layers/lockfile"
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,22 +33,7 @@ type StatCache struct {
 	old  []byte     // records, sorted by name; read when a digest is first asked for
 	mu   sync.Mutex // guards what follows
 	used []bool     // of the records of old
-	more map[fileID]sum
-}
-
-type sum [32]byte
-
-func (s sum) digest() digest.Digest {
-	return digest.Digest(hex.AppendEncode(append(make([]byte, 0, 71), "sha256:"...), s[:]))
-}
-
-func sumOf(d digest.Digest) (sum, error) {
-	var s sum
-	if d.Algorithm() != digest.SHA256 || len(d.Encoded()) != 2*len(s) {
-		return s, fmt.Errorf("digest %q is not of SHA-256", d)
-	}
-	_, err := hex.Decode(s[:], []byte(d.Encoded()))
-	return s, err
+	more map[fileID]diff.Sum
 }
 
 // fileID is all that says that a file is still the same.
@@ -95,7 +79,7 @@ func OpenStatCache(dir string, f *Folder) (*StatCache, error) {
 		return nil, &fs.PathError{Op: "stat", Path: f.name, Err: err}
 	}
 	name := fmt.Sprintf("%x-%x", st.Dev, st.Ino)
-	return &StatCache{path: filepath.Join(dir, name), more: map[fileID]sum{}}, nil
+	return &StatCache{path: filepath.Join(dir, name), more: map[fileID]diff.Sum{}}, nil
 }
 
 // load reads the file; one that is missing or damaged is an empty cache, since it only saves time.
@@ -133,9 +117,9 @@ func checksum(data []byte) uint64 {
 	return uint64(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-func (c *StatCache) find(id fileID) (sum, bool) {
+func (c *StatCache) find(id fileID) (diff.Sum, bool) {
 	if c == nil {
-		return sum{}, false
+		return diff.Sum{}, false
 	}
 	c.once.Do(c.load)
 	c.mu.Lock()
@@ -147,7 +131,7 @@ func (c *StatCache) find(id fileID) (sum, bool) {
 		}
 		if old == id {
 			c.used[at/recordSize] = true
-			return sum(c.old[at+recordSize-32:]), true
+			return diff.Sum(c.old[at+recordSize-32:]), true
 		}
 	}
 	s, ok := c.more[id]
@@ -167,7 +151,7 @@ func (c *StatCache) search(name uint64) int {
 	return low * recordSize
 }
 
-func (c *StatCache) put(id fileID, s sum) {
+func (c *StatCache) put(id fileID, s diff.Sum) {
 	if c == nil {
 		return
 	}

@@ -48,3 +48,5 @@ func pruneContainers(*cli.Context, *layers.Store) error { return nil }
 func pruneVolumes(*cli.Context, *layers.Store) error { return nil }
 
 func enterForTriggers(*cli.Context, *progress.View) func(bool) error { return nil }
+
+func boundMemory(string) {}

@@ -41,18 +41,31 @@ func fsck(c *cli.Context) error {
 				return err
 			}
 		}
-		if _, err := fmt.Fprintf(c.App.Writer, "%d blobs, %d layers, %d images, %d names, %s hashed, %d problems\n",
-			r.Blobs, r.Layers, r.Images, r.References, humanSize(r.Bytes), len(r.Problems)); err != nil {
+		if _, err := fmt.Fprintf(c.App.Writer, "%d blobs, %d layers, %d images, %d names, %s hashed, %s\n",
+			r.Blobs, r.Layers, r.Images, r.References, humanSize(r.Bytes), problems(len(r.Problems))); err != nil {
 			return err
 		}
-		if c.Bool("repair") && len(r.Problems) > 0 {
-			if err := fetchAgain(c, s, pulled); err != nil {
-				return err
-			}
+		if !c.Bool("repair") && open > 0 {
+			return withHint(fmt.Errorf("the store has %s", problems(open)), "hod fsck --repair drops what is damaged")
 		}
-		if open > 0 {
-			return withHint(fmt.Errorf("the store has %d problems", open), "hod fsck --repair drops what is damaged")
+		if len(r.Problems) == 0 {
+			return nil
 		}
-		return nil
+		fetched, err := fetchAgain(c, s, pulled)
+		if err == nil && open > 0 && fetched > 0 { // perhaps all that was missing
+			r, err = s.Check(c.Context, layers.CheckOptions{})
+			open = len(r.Problems)
+		}
+		if err == nil && open > 0 {
+			err = fmt.Errorf("the store has %s left", problems(open))
+		}
+		return err
 	})
+}
+
+func problems(n int) string {
+	if n == 1 {
+		return "1 problem"
+	}
+	return fmt.Sprintf("%d problems", n)
 }

@@ -9,7 +9,7 @@ import (
 
 // fetchAgain brings back what a repair dropped of images that came from a registry, by the digest that they had there:
 // names keep their meaning. It tells how many came back and names those that did not.
-func fetchAgain(c *cli.Context, s *layers.Store, pulled []*layers.Image) error {
+func fetchAgain(c *cli.Context, s *layers.Store, pulled []*layers.Image) (fetched int, err error) {
 	client := newClient(c)
 	for _, img := range pulled {
 		if s.Whole(img) {
@@ -26,15 +26,16 @@ func fetchAgain(c *cli.Context, s *layers.Store, pulled []*layers.Image) error {
 		}
 		if err != nil {
 			if _, err := fmt.Fprintf(c.App.Writer, "%s: not fetched again: %v\n", img.Source, err); err != nil {
-				return err
+				return fetched, err
 			}
 			continue
 		}
 		if _, err := fmt.Fprintf(c.App.Writer, "%s: fetched again\n", img.Source); err != nil {
-			return err
+			return fetched, err
 		}
+		fetched++
 	}
-	return nil
+	return fetched, nil
 }
 
 // pulledImages lists the images that a registry can give again. One that cannot be read hides the others: it goes first.

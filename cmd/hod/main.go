@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	} else if err == nil {
 		app.Before = func(c *cli.Context) error {
 			debug = c.Bool("debug")
+			boundMemory(line.verb)
 			return nil
 		}
 		err = profiled(func() error { return app.RunContext(ctx, line.args) })

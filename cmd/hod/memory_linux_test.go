@@ -1,6 +1,10 @@
 package main_test
 
 import (
+	"archive/tar"
+	"bufio"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -57,6 +61,78 @@ func TestMemoryOfABigImage(t *testing.T) {
 		if step.drop != "" {
 			_ = os.RemoveAll(filepath.Join(dir, step.drop))
 		}
+	}
+}
+
+// TestMemoryOfManyFiles has the verbs that list all files of an image take a few hundred bytes for each, beside what they
+// always take: 20 000 files, 300 000 in the long form.
+func TestMemoryOfManyFiles(t *testing.T) {
+	granted.NeedNamespaces(t, "files of several owners are unpacked")
+	dir := t.TempDir()
+	files := 20_000
+	if os.Getenv("HOD_TEST_FULL") != "" {
+		files = 300_000
+	}
+	writeMany(t, filepath.Join(dir, "many.tar"), files)
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("Dockerfile", "FROM scratch\nCOPY --from=many / /copied/\n")
+	root, other := filepath.Join(dir, "root"), filepath.Join(dir, "other")
+	for _, step := range []struct {
+		root string
+		each int // bytes for a file
+		args []string
+	}{
+		{root, 500, []string{"import", "many.tar", "many"}},
+		{root, 100, []string{"save", "-o", "many.oci", "many"}},
+		{other, 500, []string{"load", "-q", "-i", "many.oci"}},
+		{root, 900, []string{"export", "-o", "files.tar", "many"}},
+		{root, 500, []string{"fsck"}},
+		{root, 1800, []string{"build", "-q", "-t", "copied", "."}},
+	} {
+		cmd := exec.Command(hod, append([]string{"--root", step.root}, step.args...)...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("hod %s: %v: %s", strings.Join(step.args, " "), err, out)
+		}
+		peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss / 1024
+		t.Logf("%s: %d MiB", step.args[0], peak)
+		if most := int64(46 + files*step.each>>20); peak > most { // MiB
+			t.Errorf("hod %s of %d files took %d MiB of memory, more than %d", step.args[0], files, peak, most)
+		}
+	}
+}
+
+// writeMany writes a tar of small files with names as programs have them.
+func writeMany(t *testing.T, name string, files int) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	buffered := bufio.NewWriterSize(f, 1<<20)
+	w := tar.NewWriter(buffered)
+	for _, dir := range []string{"app/", "app/node_modules/"} {
+		err = errors.Join(err, w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}))
+	}
+	for i := range files {
+		dir := fmt.Sprintf("app/node_modules/package-%04d/", i/50)
+		if i%50 == 0 {
+			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755})
+		}
+		text := fmt.Sprintf("module %d\n", i)
+		err = errors.Join(err, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("%smodule-%06d.js", dir, i), Mode: 0o644, Size: int64(len(text))}))
+		if _, werr := w.Write([]byte(text)); err != nil || werr != nil {
+			t.Fatal(err, werr)
+		}
+	}
+	if err := errors.Join(w.Close(), buffered.Flush()); err != nil {
+		t.Fatal(err)
 	}
 }
 

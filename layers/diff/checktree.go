@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +23,7 @@ func CheckTree(ctx context.Context, x *Index, root *os.File) (read int64, wrong 
 		if e.Type == TypeWhiteout || e.Path == "" {
 			continue
 		}
-		if what := c.entry(e); what != "" {
+		if what := c.entry(*e); what != "" {
 			return c.read, fmt.Sprintf("%q %s", clip(e.Path), what), nil
 		}
 	}
@@ -80,7 +79,7 @@ func (c *treeChecker) content(fd int, e Entry) string {
 	if err != nil {
 		return "cannot be read: " + err.Error()
 	}
-	if e.Digest != "" && digest.NewDigest(digest.SHA256, h) != e.Digest {
+	if e.Digest != (Sum{}) && Sum(h.Sum(nil)) != e.Digest {
 		return "has other content"
 	}
 	return ""

@@ -130,7 +130,7 @@ func TestUnpackThenPackGivesTheSameBytes(t *testing.T) {
 	}
 	for _, e := range x.Entries {
 		if e.IsRegular() && e.Size > 0 {
-			if got := digest.FromBytes(data[e.Offset : e.Offset+e.Size]); got != e.Digest {
+			if got := digest.FromBytes(data[e.Offset : e.Offset+e.Size]); got != e.Digest.Digest() {
 				t.Errorf("%s: digest %s, content at its offset has %s", e.Path, e.Digest, got)
 			}
 		}

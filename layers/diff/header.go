@@ -10,8 +10,6 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // maxXattrs bounds the extended attributes of one entry.
@@ -152,7 +150,7 @@ func hashOnly(e *Entry, content io.Reader) error {
 	if _, err := io.Copy(sum, content); err != nil {
 		return fmt.Errorf("read content: %w", err)
 	}
-	e.Digest = digest.NewDigest(digest.SHA256, sum)
+	e.Digest = Sum(sum.Sum(nil))
 	return nil
 }
 

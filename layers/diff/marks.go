@@ -164,9 +164,9 @@ func (a *applier) deleteBelow(m Entry, own *Entry, at string) error {
 
 // index lists what the layer has.
 func (a *applier) index() *Index {
-	x := &Index{SelfContained: !a.dependent, Size: a.src.n, Entries: make([]Entry, 0, len(a.nodes)+len(a.marks))}
+	x := &Index{SelfContained: !a.dependent, Size: a.src.n, Entries: make([]*Entry, 0, len(a.nodes)+len(a.marks))}
 	for _, e := range a.nodes {
-		x.Entries = append(x.Entries, *e)
+		x.Entries = append(x.Entries, e)
 	}
 	seen := map[string]bool{}
 	for _, m := range a.marks {
@@ -178,7 +178,7 @@ func (a *applier) index() *Index {
 		if m.Opaque {
 			m.Mode = 0o755
 		}
-		x.Entries = append(x.Entries, m)
+		x.Entries = append(x.Entries, &m)
 	}
 	x.sort()
 	return x

@@ -5,8 +5,7 @@ import "strings"
 // NeedsIDs says whether a tree of the layer can only be made with several ids: a file belongs to another user than
 // root, is closed to its owner, or has attributes that only a namespace's root may set.
 func (x *Index) NeedsIDs() bool {
-	for i := range x.Entries {
-		e := &x.Entries[i]
+	for _, e := range x.Entries {
 		if e.UID != 0 || e.GID != 0 {
 			return true
 		}

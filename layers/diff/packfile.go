@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -88,7 +87,7 @@ func sameContent(f *fdFile, e, b Entry) (bool, error) {
 	if _, err := io.Copy(sum, f); err != nil {
 		return false, fmt.Errorf("read %q: %w", e.Path, err)
 	}
-	if digest.NewDigest(digest.SHA256, sum) == b.Digest {
+	if Sum(sum.Sum(nil)) == b.Digest {
 		return true, nil
 	}
 	return false, f.rewind()

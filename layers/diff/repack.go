@@ -16,7 +16,7 @@ func Repack(ctx context.Context, x *Index, open func(Entry) (io.ReadCloser, erro
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.copyEntry(e, open); err != nil {
+		if err := p.copyEntry(*e, open); err != nil {
 			return err
 		}
 	}
@@ -37,21 +37,21 @@ func (p *Writer) copyEntry(e Entry, open func(Entry) (io.ReadCloser, error)) err
 }
 
 // tarEntries is settleIndex backwards: the entries of the tar that an index tells of.
-func tarEntries(x *Index) []Entry {
-	list := make([]Entry, 0, len(x.Entries))
+func tarEntries(x *Index) []*Entry {
+	list := make([]*Entry, 0, len(x.Entries))
 	for _, e := range x.Entries {
 		if e.Type == TypeWhiteout {
 			dir, base := split(e.Path)
-			list = append(list, Entry{Path: join(dir, ".wh."+base), Type: tar.TypeReg})
+			list = append(list, &Entry{Path: join(dir, ".wh."+base), Type: tar.TypeReg})
 			continue
 		}
 		if !e.Implied {
 			list = append(list, e)
 		}
 		if e.Opaque {
-			list = append(list, Entry{Path: join(e.Path, ".wh..wh..opq"), Type: tar.TypeReg})
+			list = append(list, &Entry{Path: join(e.Path, ".wh..wh..opq"), Type: tar.TypeReg})
 		}
 	}
-	slices.SortFunc(list, func(a, b Entry) int { return ComparePaths(a.Path, b.Path) })
+	slices.SortFunc(list, byPath)
 	return list
 }

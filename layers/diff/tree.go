@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"github.com/hodbuild/hod/layers/rootfs"
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -231,7 +230,7 @@ func (t *tree) file(ctx context.Context, fd int, name string, e *Entry, content 
 	if err := unix.Ftruncate(f, e.Size); err != nil { // it may end in a hole
 		return os.NewSyscallError("ftruncate", err)
 	}
-	e.Digest = digest.NewDigest(digest.SHA256, big.sum)
+	e.Digest = Sum(big.sum.Sum(nil))
 	return t.seal(f, e)
 }
 
@@ -296,7 +295,7 @@ func (t *tree) writeSmall(j job) error {
 		return err
 	}
 	defer unix.Close(f)
-	j.e.Digest = digest.NewDigestFromBytes(digest.SHA256, sum256(j.data))
+	j.e.Digest = sha256.Sum256(j.data)
 	for b := j.data; len(b) > 0; {
 		n, err := unix.Write(f, b)
 		if errors.Is(err, unix.EINTR) {
@@ -308,11 +307,6 @@ func (t *tree) writeSmall(j job) error {
 		b = b[n:]
 	}
 	return t.seal(f, j.e)
-}
-
-func sum256(b []byte) []byte {
-	s := sha256.Sum256(b)
-	return s[:]
 }
 
 // seal gives a written file its metadata; the time comes last.

@@ -18,27 +18,36 @@ const maxLinks = 255
 type View struct {
 	root *node
 	open func(layer int, e Entry) (io.ReadCloser, error)
+	same int32 // files with several names
 }
 
 type node struct {
-	entry    Entry
-	layer    int
+	*Entry   // of an index, which is shared
+	layer    int32
+	same     int32 // see SameFile
 	children map[string]*node
+}
+
+// entry is the node's as others see it.
+func (n *node) entry() Entry {
+	e := *n.Entry
+	e.SameFile = int(n.same)
+	return e
 }
 
 // NewView merges the indexes of a chain, from the base up. open reads the content of a regular entry of a layer; it may
 // be nil when no content is needed.
 func NewView(chain []*Index, open func(layer int, e Entry) (io.ReadCloser, error)) (*View, error) {
-	v := &View{root: &node{entry: Entry{Type: tar.TypeDir, Mode: 0o755, Implied: true}, layer: -1}, open: open}
+	v := &View{root: &node{Entry: &Entry{Type: tar.TypeDir, Mode: 0o755, Implied: true}, layer: -1}, open: open}
 	for i, x := range chain {
-		if err := v.merge(i, x); err != nil {
+		if err := v.merge(int32(i), x); err != nil {
 			return nil, fmt.Errorf("merge layer %d: %w", i+1, err)
 		}
 	}
 	return v, nil
 }
 
-func (v *View) merge(layer int, x *Index) error {
+func (v *View) merge(layer int32, x *Index) error {
 	for _, e := range x.Entries {
 		if e.Type != TypeWhiteout && !e.Opaque {
 			continue
@@ -67,7 +76,7 @@ func (v *View) merge(layer int, x *Index) error {
 	}
 	for _, e := range x.Entries {
 		if e.Type == tar.TypeLink {
-			if err := v.link(layer, e); err != nil {
+			if err := v.link(e); err != nil {
 				return err
 			}
 		}
@@ -88,10 +97,10 @@ func (v *View) place(p string) (string, error) {
 	return join(real, base), nil
 }
 
-func (v *View) put(layer int, e Entry) error {
+func (v *View) put(layer int32, e *Entry) error {
 	if e.Path == "" {
 		if !e.Implied {
-			v.root.entry, v.root.layer = e, layer
+			v.root.Entry, v.root.layer = e, layer
 		}
 		return nil
 	}
@@ -103,10 +112,14 @@ func (v *View) put(layer int, e Entry) error {
 	if err != nil {
 		return fmt.Errorf("place %q: %w", e.Path, err)
 	}
-	e.Path = join(parent.entry.Path, base)
+	if parent.Path != dir { // links led elsewhere
+		moved := *e
+		moved.Path = join(parent.Path, base)
+		e = &moved
+	}
 	old := parent.children[base]
-	n := &node{entry: e, layer: layer}
-	if old != nil && old.entry.IsDir() && e.IsDir() {
+	n := &node{Entry: e, layer: layer}
+	if old != nil && old.IsDir() && e.IsDir() {
 		n.children = old.children
 	}
 	if parent.children == nil {
@@ -116,18 +129,18 @@ func (v *View) put(layer int, e Entry) error {
 	return nil
 }
 
-func (v *View) mkdirAll(layer int, dir string) (*node, error) {
+func (v *View) mkdirAll(layer int32, dir string) (*node, error) {
 	if dir == "" {
 		return v.root, nil
 	}
 	if p, err := v.resolve(dir, true); err == nil {
-		if n := v.at(p); n != nil && n.entry.IsDir() {
+		if n := v.at(p); n != nil && n.IsDir() {
 			return n, nil
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return nil, err
 	}
-	if err := v.put(layer, Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755}); err != nil {
+	if err := v.put(layer, &Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755}); err != nil {
 		return nil, err
 	}
 	p, err := v.place(dir)
@@ -138,7 +151,7 @@ func (v *View) mkdirAll(layer int, dir string) (*node, error) {
 }
 
 // link gives a hard link the metadata and the content of its target.
-func (v *View) link(layer int, e Entry) error {
+func (v *View) link(e *Entry) error {
 	p, err := v.place(e.Path)
 	if err != nil {
 		return err
@@ -156,12 +169,12 @@ func (v *View) link(layer int, e Entry) error {
 		return err
 	}
 	first := v.at(tp)
-	if first.entry.SameFile == "" {
-		first.entry.SameFile = fmt.Sprintf("%d:%s", layer, tp)
+	if first.same == 0 {
+		v.same++
+		first.same = v.same
 	}
-	n.layer = first.layer
-	target.Path, target.SameFile = n.entry.Path, first.entry.SameFile
-	n.entry = target
+	target.Path, target.SameFile = n.Path, 0
+	n.Entry, n.layer, n.same = &target, first.layer, first.same
 	return nil
 }
 
@@ -194,18 +207,18 @@ func (v *View) resolve(p string, follow bool) (string, error) {
 		if n == nil {
 			return "", &fs.PathError{Op: "look up", Path: p, Err: fs.ErrNotExist}
 		}
-		if n.entry.Type == tar.TypeSymlink && (follow || len(rest) > 0) {
+		if n.Type == tar.TypeSymlink && (follow || len(rest) > 0) {
 			if links++; links > maxLinks {
 				return "", &fs.PathError{Op: "look up", Path: p, Err: syscall.ELOOP}
 			}
 			done = done[:len(done)-1]
-			if strings.HasPrefix(n.entry.Linkname, "/") {
+			if strings.HasPrefix(n.Linkname, "/") {
 				done = nil
 			}
-			rest = append(strings.Split(n.entry.Linkname, "/"), rest...)
+			rest = append(strings.Split(n.Linkname, "/"), rest...)
 			continue
 		}
-		if len(rest) > 0 && !n.entry.IsDir() {
+		if len(rest) > 0 && !n.IsDir() {
 			return "", &fs.PathError{Op: "look up", Path: p, Err: syscall.ENOTDIR}
 		}
 	}
@@ -223,7 +236,7 @@ func (v *View) stat(p string, follow bool) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	return v.at(r).entry, nil
+	return v.at(r).entry(), nil
 }
 
 // ReadDir lists a folder, sorted by name.
@@ -233,12 +246,12 @@ func (v *View) ReadDir(p string) ([]Entry, error) {
 		return nil, err
 	}
 	n := v.at(r)
-	if !n.entry.IsDir() {
+	if !n.IsDir() {
 		return nil, &fs.PathError{Op: "list", Path: p, Err: syscall.ENOTDIR}
 	}
 	list := make([]Entry, 0, len(n.children))
 	for _, c := range n.children {
-		list = append(list, c.entry)
+		list = append(list, c.entry())
 	}
 	slices.SortFunc(list, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 	return list, nil
@@ -251,13 +264,13 @@ func (v *View) Open(p string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	n := v.at(r)
-	if !n.entry.IsRegular() {
+	if !n.IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: p, Err: errors.New("not a regular file")}
 	}
 	if v.open == nil {
 		return nil, &fs.PathError{Op: "open", Path: p, Err: errors.ErrUnsupported}
 	}
-	return v.open(n.layer, n.entry)
+	return v.open(int(n.layer), n.entry())
 }
 
 // Walk calls fn for every entry but the root, in the order of ComparePaths.
@@ -271,7 +284,7 @@ func walk(n *node, fn func(Entry) error) error {
 	slices.Sort(names)
 	for _, name := range names {
 		c := n.children[name]
-		if err := fn(c.entry); err != nil {
+		if err := fn(c.entry()); err != nil {
 			return err
 		}
 		if err := walk(c, fn); err != nil {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // PackerVersion names the form of the tars that Writer makes. It changes when a byte of them does.
@@ -121,7 +119,7 @@ func (p *Writer) entry(e Entry, content io.Reader) error {
 	if e.Type != tar.TypeReg {
 		e.Size = 0
 	}
-	e.Offset, e.Digest = 0, ""
+	e.Offset, e.Digest = 0, Sum{}
 	head, err := appendHeader(p.buf[:0], e)
 	if err != nil {
 		return err
@@ -136,7 +134,7 @@ func (p *Writer) entry(e Entry, content io.Reader) error {
 			err = p.content(&e, content)
 		}
 	}
-	p.index.Entries = append(p.index.Entries, e)
+	p.index.Entries = append(p.index.Entries, &e)
 	return err
 }
 
@@ -156,7 +154,7 @@ func (p *Writer) small(e *Entry, head []byte, r io.Reader) error {
 		}
 		e.Offset = p.n + int64(len(head))
 	}
-	e.Digest = digest.NewDigestFromBytes(digest.SHA256, sum256(body))
+	e.Digest = sha256.Sum256(body)
 	pad := int(padding(e.Size))
 	clear(p.buf[end : end+pad])
 	return p.write(p.buf[:end+pad])
@@ -189,7 +187,7 @@ func (p *Writer) content(e *Entry, r io.Reader) error {
 			return fmt.Errorf("content ended after %d of %d bytes", n, e.Size)
 		}
 	}
-	e.Digest = digest.NewDigest(digest.SHA256, sum)
+	e.Digest = Sum(sum.Sum(nil))
 	return p.write(zeros[:padding(e.Size)])
 }
 
@@ -220,10 +218,10 @@ func (p *Writer) Close() (*Index, error) {
 }
 
 // settleIndex turns the entries of a tar into those of an index, in place: whiteout names become whiteouts.
-func settleIndex(entries []Entry) ([]Entry, bool) {
+func settleIndex(entries []*Entry) ([]*Entry, bool) {
 	self := true
 	have := map[string]bool{"": true}
-	links := slices.ContainsFunc(entries, func(e Entry) bool { return e.Type == tar.TypeLink })
+	links := slices.ContainsFunc(entries, func(e *Entry) bool { return e.Type == tar.TypeLink })
 	out := entries[:0]
 	opaque := map[string]bool{}
 	for _, e := range entries {
@@ -236,7 +234,7 @@ func settleIndex(entries []Entry) ([]Entry, bool) {
 			opaque[dir] = true
 			continue
 		case len(base) > 4 && base[:4] == ".wh.":
-			out = append(out, Entry{Path: join(dir, base[4:]), Type: TypeWhiteout})
+			out = append(out, &Entry{Path: join(dir, base[4:]), Type: TypeWhiteout})
 			continue
 		}
 		if links || !e.IsRegular() {
@@ -254,9 +252,9 @@ func settleIndex(entries []Entry) ([]Entry, bool) {
 		}
 	}
 	for p := range opaque {
-		out = append(out, Entry{Path: p, Type: tar.TypeDir, Mode: 0o755, Opaque: true, Implied: true})
+		out = append(out, &Entry{Path: p, Type: tar.TypeDir, Mode: 0o755, Opaque: true, Implied: true})
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return ComparePaths(a.Path, b.Path) })
+	slices.SortFunc(out, byPath)
 	return out, self
 }
 

@@ -46,7 +46,7 @@ func Copy(ctx context.Context, trees []string, dst string) error {
 		return err
 	}
 	defer to.Close()
-	c := copier{ctx: ctx, owners: userns.Here() != userns.Single, prefix: "trusted.overlay."}
+	c := &copier{ctx: ctx, owners: userns.Here() != userns.Single, prefix: "trusted.overlay."}
 	if userns.Here() != userns.Root {
 		c.prefix = "user.overlay."
 	}
@@ -71,6 +71,8 @@ type copier struct {
 	prefix string
 	root   *os.File
 	links  map[[2]uint64]string // first copies of the files of this tree that have several names
+	names  [64 << 10]byte       // of extended attributes
+	value  [64 << 10]byte
 }
 
 // folder merges an open folder of a tree into an open folder of the copy.
@@ -111,11 +113,13 @@ func (c *copier) entry(from, to int, name, path string) error {
 	if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 || c.ownWhiteout(from, name, &st) {
 		return nil // a deletion
 	}
-	id := [2]uint64{st.Dev, st.Ino}
-	if first, ok := c.links[id]; ok && st.Nlink > 1 {
-		return unix.Linkat(int(c.root.Fd()), first, to, name, 0)
+	if st.Nlink > 1 {
+		id := [2]uint64{st.Dev, st.Ino}
+		if first, ok := c.links[id]; ok {
+			return unix.Linkat(int(c.root.Fd()), first, to, name, 0)
+		}
+		c.links[id] = path
 	}
-	c.links[id] = path
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
 		return c.file(from, to, name, &st)
 	}
@@ -234,6 +238,9 @@ type (
 
 func (f fdReader) Read(p []byte) (int, error) {
 	n, err := unix.Read(int(f), p)
+	for err == unix.EINTR {
+		n, err = unix.Read(int(f), p)
+	}
 	if n == 0 && err == nil && len(p) > 0 {
 		err = io.EOF
 	}
@@ -276,22 +283,20 @@ func (c *copier) meta(src, dst int, st *unix.Stat_t) error {
 	if err := unix.Fchmod(dst, st.Mode&0o7777); err != nil {
 		return os.NewSyscallError("fchmod", err)
 	}
-	list := make([]byte, 64<<10)
-	n, err := unix.Flistxattr(src, list)
+	n, err := unix.Flistxattr(src, c.names[:])
 	if err == unix.EOPNOTSUPP || n == 0 {
 		return nil
 	}
 	if err != nil {
 		return os.NewSyscallError("flistxattr", err)
 	}
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(c.names[:n]), "\x00"), "\x00") {
 		if strings.HasPrefix(name, c.prefix) || strings.HasPrefix(name, ownPrefix) || strings.HasPrefix(name, "security.selinux") {
 			continue
 		}
-		value := make([]byte, 64<<10)
-		k, err := unix.Fgetxattr(src, name, value)
+		k, err := unix.Fgetxattr(src, name, c.value[:])
 		if err == nil {
-			err = unix.Fsetxattr(dst, name, value[:k], 0)
+			err = unix.Fsetxattr(dst, name, c.value[:k], 0)
 		}
 		if err != nil && err != unix.EPERM && err != unix.EOPNOTSUPP && err != unix.ENODATA {
 			return fmt.Errorf("copy extended attribute %s: %w", name, err)

@@ -76,29 +76,16 @@ func Of(pid int) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	if err != nil {
-		return nil, fmt.Errorf("find control group: %w", err)
-	}
+	all, err := groupsOf(strconv.Itoa(pid))
 	g := &Group{paths: map[string]string{}}
-	for line := range strings.Lines(string(text)) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(fields) != 3 {
-			continue
-		}
-		names := strings.Split(fields[1], ",")
-		if fields[1] == "" {
-			names = []string{Unified}
-		}
-		for _, name := range names {
-			m := mounts[name]
-			below := m.below(fields[2])
-			if m.at != "" && below != "/" && !strings.Contains(name, "=") && (name != Unified || mounts["memory"].at == "") {
-				g.paths[name] = filepath.Join(m.at, below)
-			}
+	for name, path := range all {
+		m := mounts[name]
+		below := m.below(path)
+		if m.at != "" && below != "/" && !strings.Contains(name, "=") && (name != Unified || mounts["memory"].at == "") {
+			g.paths[name] = filepath.Join(m.at, below)
 		}
 	}
-	return g, nil
+	return g, err
 }
 
 // Paths lists the folders by controller, "unified" for v2.

@@ -39,13 +39,8 @@ func delegated(dir string) bool {
 
 // own is this process's group on the unified hierarchy, "/" when it is unknown.
 func own() string {
-	text, _ := os.ReadFile("/proc/self/cgroup")
-	for line := range strings.Lines(string(text)) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return filepath.Clean("/" + path)
-		}
-	}
-	return "/"
+	all, _ := groupsOf("self")
+	return filepath.Clean("/" + all[Unified])
 }
 
 // leaf is where the processes of this process's own group go when its controllers are passed on: but for the root of all,

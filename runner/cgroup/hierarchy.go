@@ -4,6 +4,7 @@ package cgroup
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -61,4 +62,23 @@ func mounted() (map[string]hierarchy, error) {
 		}
 	}
 	return out, lines.Err()
+}
+
+// groupsOf tells in which group of each controller's hierarchy a process is.
+func groupsOf(pid string) (map[string]string, error) {
+	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("find control group: %w", err)
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		names, path, ok := strings.Cut(rest, ":")
+		for name := range strings.SplitSeq(names, ",") {
+			if ok {
+				out[cmp.Or(name, Unified)] = path
+			}
+		}
+	}
+	return out, nil
 }
