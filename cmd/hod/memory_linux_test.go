@@ -86,12 +86,12 @@ func TestMemoryOfManyFiles(t *testing.T) {
 		each int // bytes for a file
 		args []string
 	}{
-		{root, 500, []string{"import", "many.tar", "many"}},
+		{root, 330, []string{"import", "many.tar", "many"}},
 		{root, 100, []string{"save", "-o", "many.oci", "many"}},
-		{other, 500, []string{"load", "-q", "-i", "many.oci"}},
+		{other, 330, []string{"load", "-q", "-i", "many.oci"}},
 		{root, 900, []string{"export", "-o", "files.tar", "many"}},
 		{root, 500, []string{"fsck"}},
-		{root, 1800, []string{"build", "-q", "-t", "copied", "."}},
+		{root, 1700, []string{"build", "-q", "-t", "copied", "."}},
 	} {
 		cmd := exec.Command(hod, append([]string{"--root", step.root}, step.args...)...)
 		cmd.Dir = dir
@@ -101,7 +101,7 @@ func TestMemoryOfManyFiles(t *testing.T) {
 		}
 		peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss / 1024
 		t.Logf("%s: %d MiB", step.args[0], peak)
-		if most := int64(46 + files*step.each>>20); peak > most { // MiB
+		if most := int64(40 + files*step.each>>20); peak > most { // MiB
 			t.Errorf("hod %s of %d files took %d MiB of memory, more than %d", step.args[0], files, peak, most)
 		}
 	}
