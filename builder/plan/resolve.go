@@ -124,11 +124,15 @@ func (m *maker) fromImage(ctx context.Context, s *stage, name string, platform o
 // notFound says that an image is not found. One word after --from was more likely meant as a stage.
 func (m *maker) notFound(s *stage, err error) error {
 	if !s.foreign || strings.ContainsAny(s.baseName, "/:@") {
-		return dockerfile.Suggest(fmt.Errorf("%s: %w", s.baseName, err), s.baseName, m.stageNames())
+		return dockerfile.Suggest(fmt.Errorf("%s: %w", s.baseName, err), s.baseName, append(m.stageNames(), commonImages...))
 	}
 	what := dockerfile.Suggest(fmt.Errorf("no stage is called %q", s.baseName), s.baseName, m.stageNames())
 	return fmt.Errorf("%w, and as the name of an image: %w", what, err)
 }
+
+// commonImages are names that are often meant, as BuildKit knows them.
+var commonImages = []string{"alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora", "alpine:latest", "busybox:latest",
+	"centos:latest", "debian:latest", "golang:latest", "ubuntu:latest", "fedora:latest"}
 
 // fromContext makes a stage of a named context: an image, or a tree of files. done says that the stage's instructions
 // are not performed.

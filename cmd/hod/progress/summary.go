@@ -32,18 +32,20 @@ func (s Summary) text(look style, columns int) string {
 	return b.String()
 }
 
+// longestRow is what a summary tells of a row where there is no screen: its whole name stands above.
+const longestRow = 120
+
 // critical lists the rows that everybody waited for, but for those that took no time.
 func (s Summary) critical(b *strings.Builder, columns int) {
 	path := slices.DeleteFunc(slices.Clone(s.path), func(r *row) bool { return r.took() < 50*time.Millisecond })
 	if len(path) == 0 {
 		return
 	}
+	if columns == 0 {
+		columns = longestRow
+	}
 	fmt.Fprintf(b, "critical path %s:\n", Seconds(s.Critical))
 	for _, r := range path {
-		line := fmt.Sprintf("%8s  %s", Seconds(r.took()), Printable(r.Name))
-		if columns > 0 {
-			line = fit(line, columns-1)
-		}
-		fmt.Fprintln(b, strings.ReplaceAll(line, "\n", " "))
+		fmt.Fprintln(b, fit(fmt.Sprintf("%8s  %s", Seconds(r.took()), Printable(r.Name)), columns-1))
 	}
 }
