@@ -75,7 +75,7 @@ func sendBlob(t *testing.T, host string, blob []byte, session func(*transfer.Lin
 		t.Fatal(err)
 	}
 	if session != nil {
-		j, err := store.Partial("upload " + l.Base + "/" + l.Repository + "@" + string(d.Digest))
+		j, err := store.Partial(journalKey(l, string(d.Digest)))
 		if err == nil {
 			err = errors.Join(j.SetState([]byte(session(l))), j.Close())
 		}

@@ -172,7 +172,7 @@ func (p *pushing) grow(ctx context.Context, diffID digest.Digest, spec compress.
 		return err
 	}
 	defer form.Close()
-	if err = p.upload(ctx, string(diffID), &transfer.Upload{Content: growing{form}}); err != nil {
+	if err = p.uploadGrowing(ctx, string(diffID), form); err != nil {
 		return err
 	}
 	desc, err := form.Wait(ctx)
@@ -183,6 +183,27 @@ func (p *pushing) grow(ctx context.Context, diffID digest.Digest, spec compress.
 	defer p.mu.Unlock()
 	p.grown[desc.Digest] = true
 	return nil
+}
+
+// uploadGrowing uploads a form while it is made. As soon as it is whole, which may be long
+// before it is sent, its blob's key is one of the journal's.
+func (p *pushing) uploadGrowing(ctx context.Context, id string, form *layers.Growing) error {
+	l, err := p.writer(ctx)
+	if err != nil {
+		return err
+	}
+	j, whole := &journal{}, make(chan struct{})
+	wait, cancel := context.WithCancel(ctx)
+	go func() {
+		defer close(whole)
+		if desc, err := form.Wait(wait); err == nil && desc.Size > transfer.SmallBlob {
+			_ = j.open(p.store, journalKey(l, string(desc.Digest)))
+		}
+	}()
+	err = p.uploadWith(ctx, id, &transfer.Upload{Content: growing{form}}, j)
+	cancel()
+	<-whole
+	return j.end(err)
 }
 
 // growing is the content of a form in the making.
@@ -307,28 +328,23 @@ func (s *session) names(ctx context.Context, ref string, d digest.Digest) (bool,
 // upload sends one blob, with a journal unless another process has that. id is what
 // the blob is called while nobody knows its digest.
 func (p *pushing) upload(ctx context.Context, id string, u *transfer.Upload) error {
-	l, err := p.writer(ctx)
-	if err != nil {
+	j := &journal{}
+	return j.end(p.uploadWith(ctx, id, u, j))
+}
+
+func (p *pushing) uploadWith(ctx context.Context, id string, u *transfer.Upload, j *journal) (err error) {
+	if u.Line, err = p.writer(ctx); err != nil {
 		return err
 	}
-	u.Line = l
 	u.Event = func(s transfer.Step) {
 		p.c.event(Event{ID: id, Action: s.Action, Current: s.Sent, Total: s.Size})
 	}
-	var j *layers.Partial
-	u.OpenJournal = func() (transfer.Journal, error) {
-		var err error
-		if j, err = p.store.Partial("upload " + l.Base + "/" + l.Repository + "@" + id); err != nil {
-			return nil, err
-		}
-		return journal{j}, nil
-	}
+	u.OpenJournal = func() (transfer.Journal, error) { return j, j.open(p.store, journalKey(u.Line, id)) }
 	_, err = u.Run(ctx)
-	if j == nil {
-		return err
-	}
-	if err == nil {
-		return j.Remove()
-	}
-	return errors.Join(err, j.Close())
+	return err
+}
+
+// journalKey names the upload of a blob, or layer, to where is pushed.
+func journalKey(l *transfer.Line, id string) string {
+	return "upload " + l.Base + "/" + l.Repository + "@" + id
 }

@@ -9,19 +9,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// journal keeps the location of an upload.
-type journal struct{ p *layers.Partial }
-
-func (j journal) Location() string {
-	raw, err := j.p.State()
-	if err != nil {
-		return ""
-	}
-	return string(raw)
-}
-
-func (j journal) SetLocation(s string) error { return j.p.SetState([]byte(s)) }
-
 // stored is the content of a blob of the store. Read from its start it is
 // verified, so that a damaged blob is found here and not by the registry.
 type stored struct {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// smallBlob is sent with the request that closes the upload.
-	smallBlob = 1 << 20
+	// SmallBlob is sent with the request that closes the upload: it has no journal.
+	SmallBlob = 1 << 20
 	// firstChunk is what is sent at once to a registry that forgets the rest.
 	firstChunk, leastChunk = 32 << 20, 4 << 20
 )
@@ -343,4 +343,4 @@ func (l *Line) sameOrigin(location string) (*url.URL, error) {
 }
 
 // small tells of a blob that goes with the closing request.
-func (u *Upload) small() bool { return u.Blob.Digest != "" && u.Blob.Size <= smallBlob && u.chunk == 0 }
+func (u *Upload) small() bool { return u.Blob.Digest != "" && u.Blob.Size <= SmallBlob && u.chunk == 0 }
