@@ -250,9 +250,14 @@ func (u *unpacker) unpack(h *tar.Header, r io.Reader) error {
 	folderThere := err == nil && old.Mode&unix.S_IFMT == unix.S_IFDIR
 	switch {
 	case h.Typeflag == tar.TypeDir && folderThere:
-		return nil // it stays as it is, as with docker
+		if name != path.Clean(u.folder) { // the destination itself stays as it is, as with docker
+			u.made = append(u.made, madeFolder{name, e})
+		}
+		return nil
 	case err == nil && folderThere != (h.Typeflag == tar.TypeDir):
 		return errors.New("a folder and a file cannot take each other's place")
+	case err == nil && f.isMount(name):
+		return errors.New("a file is mounted there: copy to where it comes from")
 	case err == nil:
 		if err := f.Remove(name); err != nil {
 			return err
@@ -269,6 +274,18 @@ func (u *unpacker) unpack(h *tar.Header, r io.Reader) error {
 		return nil
 	}
 	return setMeta(f.Root, e, name)
+}
+
+// isMount says whether something is mounted at a path, which would be taken away from there and not be written.
+func (f *Files) isMount(name string) bool {
+	file, err := f.OpenFile(name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	var st unix.Statx_t
+	err = unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 func (f *Files) make(name string, h *tar.Header, r io.Reader, folder string) error {

@@ -86,7 +86,7 @@ func copyOut(c *cli.Context, inside, host *runner.Files, from, to string, o runn
 		if hasTermios(os.Stdout) {
 			return errors.New("refusing to write a tar to a terminal")
 		}
-		return inside.ReadTar(from, baseName(from), c.App.Writer, o)
+		return inside.ReadTar(from, streamName(inside, from, o), c.App.Writer, o)
 	}
 	at, err := filepath.Abs(to)
 	if err != nil {
@@ -98,12 +98,24 @@ func copyOut(c *cli.Context, inside, host *runner.Files, from, to string, o runn
 	return copyFiles(c, inside, host, from, at, to, o)
 }
 
+// streamName is what a file is called in a stream: docker gives what a link leads to its own name there.
+func streamName(inside *runner.Files, from string, o runner.CopyOptions) string {
+	switch {
+	case strings.HasSuffix(from, "/."):
+		return "."
+	case o.Follow:
+		return baseName(through(inside, from))
+	}
+	return baseName(from)
+}
+
 func copyIn(c *cli.Context, host, inside *runner.Files, from string, to place, o runner.CopyOptions) error {
 	if from == "-" {
 		st, err := inside.Stat(to.path)
 		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return fmt.Errorf("destination %q must be a folder to unpack a tar into", to.path)
 		}
+		o.Owners = true // an archive says whose its files are
 		return inside.WriteTar(to.path, c.App.Reader, o)
 	}
 	at, err := filepath.Abs(from)

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/hodbuild/hod/layers"
@@ -79,14 +80,15 @@ func volumeList(c *cli.Context) error {
 			if !keep(v) {
 				continue
 			}
-			rows = append(rows, row{"Driver": v.Driver, "Name": v.Name, "Scope": v.Scope, "Mountpoint": v.Mountpoint, "Labels": labelsText(v.Labels)}.addLabels(v.Labels))
+			rows = append(rows, row{"Driver": v.Driver, "Name": v.Name, "Scope": v.Scope, "Mountpoint": v.Mountpoint, "Labels": labelsText(v.Labels),
+				"Links": "N/A", "Size": "N/A", "Status": "N/A", "Group": "N/A", "Availability": "N/A"}.addLabels(v.Labels))
 		}
 		format := c.String("format")
 		if c.Bool("quiet") && format == "" {
 			format = "{{.Name}}"
 		}
 		return printRows(c.App.Writer, format, "table {{.Driver}}\t{{.Name}}", row{
-			"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS",
+			"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Links": "LINKS", "Size": "SIZE", "Status": "STATUS", "Group": "GROUP", "Availability": "AVAILABILITY",
 		}, rows)
 	})
 }
@@ -166,7 +168,10 @@ func volumeFilter(c *cli.Context, cs *runner.Containers) (func(*runner.Volume) b
 			fits := labelFilter(value, true)
 			all = append(all, func(v *runner.Volume) bool { return fits(v.Labels) })
 		case "dangling":
-			want := value == "true" || value == "1"
+			want, err := strconv.ParseBool(value)
+			if err != nil {
+				return nil, fmt.Errorf("filter %q: it must be true or false", f)
+			}
 			all = append(all, func(v *runner.Volume) bool { return (len(users[v.Name]) == 0) == want })
 		default:
 			return nil, withHint(fmt.Errorf("filter %q is not known here", f), "there are name=, label=, dangling= and driver=")
