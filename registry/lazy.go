@@ -141,6 +141,7 @@ func (l *lazy) carry(rt http.RoundTripper, req *http.Request) (*http.Response, e
 func away(err error) bool {
 	var op *net.OpError
 	var plain *plainTextError
+	var proxy *proxyError
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var timeout net.Error
@@ -149,7 +150,7 @@ func away(err error) bool {
 		return false
 	}
 	return errors.As(err, &op) && slices.Contains([]string{"dial", "proxyconnect", "remote error", "local error"}, op.Op) ||
-		errors.As(err, &plain) || errors.As(err, &certificate) || errors.As(err, &record) ||
+		errors.As(err, &plain) || errors.As(err, &proxy) || errors.As(err, &certificate) || errors.As(err, &record) ||
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 

@@ -108,6 +108,7 @@ func New(o Options) *Client {
 	c.base.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
 	c.base.ReadBufferSize, c.base.WriteBufferSize = 64<<10, 64<<10
 	c.base.DialContext = c.dialer().DialContext
+	c.base.OnProxyConnectResponse = throughProxy
 	c.pastProxies(c.base)
 	for _, host := range o.PlainHTTP {
 		c.expect(host)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -147,4 +148,31 @@ func dialTLS(ctx context.Context, t *http.Transport, conf *tls.Config, network, 
 		return nil, err
 	}
 	return secret, nil
+}
+
+// throughProxy says of a proxy that does not let us through that it was the proxy.
+func throughProxy(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return nil
+	case resp.StatusCode >= http.StatusInternalServerError: // which may pass
+		return &transfer.StatusError{Status: resp.StatusCode, Method: http.MethodConnect, URL: "by way of the proxy " + proxy.Host}
+	}
+	return &proxyError{proxy: proxy.Host, status: transfer.Printable(resp.Status), code: resp.StatusCode}
+}
+
+// proxyError is a proxy's refusal.
+type proxyError struct {
+	proxy, status string
+	code          int
+}
+
+func (e *proxyError) Error() string { return fmt.Sprintf("the proxy %s answers %s", e.proxy, e.status) }
+
+// Hint is what to do about it.
+func (e *proxyError) Hint() string {
+	if e.code == http.StatusProxyAuthRequired {
+		return "HTTPS_PROXY=http://USER:PASSWORD@" + e.proxy + " tells the proxy who asks"
+	}
+	return "HTTPS_PROXY names that proxy, NO_PROXY the hosts that are reached without it"
 }

@@ -173,6 +173,47 @@ func TestProxyHasItsOwnTLS(t *testing.T) {
 	}
 }
 
+// TestProxyThatRefuses says of a proxy's refusal whose it is, and asks again where it may
+// pass.
+func TestProxyThatRefuses(t *testing.T) {
+	var asked atomic.Int64
+	for status, row := range map[int]struct {
+		times int64
+		say   string
+		hint  string
+	}{
+		http.StatusForbidden:         {1, "answers 403 Forbidden", "NO_PROXY"},
+		http.StatusProxyAuthRequired: {1, "answers 407 Proxy Authentication Required", "USER:PASSWORD@"},
+		http.StatusBadGateway:        {5, "by way of the proxy", ""},
+	} {
+		asked.Store(0)
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.Add(1)
+			w.WriteHeader(status)
+		}))
+		at, err := url.Parse(proxy.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("HTTPS_PROXY", proxy.URL)
+		at.User = url.UserPassword("u", "secret")
+		c := patient()
+		c.base.Proxy = http.ProxyURL(at)
+		_, err = c.Digest(context.Background(), "registry.example/app")
+		var h interface{ Hint() string }
+		if err == nil || !strings.Contains(err.Error(), row.say) || !strings.Contains(err.Error(), at.Host) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%d: %v", status, err)
+		}
+		if errors.As(err, &h) != (row.hint != "") || row.hint != "" && !strings.Contains(h.Hint(), row.hint) {
+			t.Errorf("%d: the hint is wrong: %v", status, err)
+		}
+		if asked.Load() != row.times {
+			t.Errorf("%d: the proxy was asked %d times", status, asked.Load())
+		}
+		proxy.Close()
+	}
+}
+
 // sending sends a registry's clients to another host for layers, or for tokens.
 func sending(inner http.Handler, away string, token bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
