@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -78,6 +79,9 @@ func serve(c *cli.Context, s *layers.Store) error {
 		warning = exposed(o, cert != nil)
 	} else if o.Auth == nil {
 		o.Hosts = append(c.StringSlice("host"), "localhost")
+		if at, err := url.Parse(o.URL); err == nil && at.Host != "" {
+			o.Hosts = append(o.Hosts, at.Hostname())
+		}
 	}
 	handler := server.New(s, o)
 	ctx, cancel := context.WithCancel(c.Context)
@@ -169,6 +173,9 @@ func serveOptions(c *cli.Context) (server.Options, error) {
 	}
 	if (c.String("tls-cert") == "") != (c.String("tls-key") == "") {
 		return o, withHint(errors.New("serve: --tls-cert and --tls-key go together"), "give both files")
+	}
+	if at, err := url.Parse(o.URL); o.URL != "" && (err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https") {
+		return o, withHint(fmt.Errorf("serve: --url %q is not the address of a registry", o.URL), "https://HOST or https://HOST:PORT")
 	}
 	if c.Duration("gc-grace") < 0 || c.Duration("gc-interval") < 0 {
 		return o, errors.New("serve: a time must not be negative")

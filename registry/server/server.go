@@ -154,7 +154,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if !s.expected(r) {
-		writeError(w, problem(http.StatusMisdirectedRequest, "DENIED", "this server is not called that"))
+		writeError(w, problem(http.StatusMisdirectedRequest, "DENIED", "this server is not called that: hod serve --host NAME says how else it is called"))
 		return
 	}
 	if s.pages.Check(r) != nil { // no web page may write, though a browser sends it to this machine
