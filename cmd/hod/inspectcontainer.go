@@ -195,8 +195,10 @@ func inspectNetwork(c *runner.Container, n *runner.NetworkState) map[string]any 
 		address, bits = p.Addr().String(), p.Bits()
 	}
 	ports := map[string][]map[string]string{}
-	for p := range c.Config.ExposedPorts {
-		ports[withProtocol(p)] = nil
+	if n.Mode == "private" { // one that does not run has none
+		for _, p := range exposedPorts(c) {
+			ports[p] = nil
+		}
 	}
 	for _, p := range n.Ports {
 		key := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
