@@ -38,7 +38,7 @@ type CheckReport struct {
 // Check re-hashes every blob and tar, and follows every name. It is safe beside
 // other processes: what vanishes meanwhile is no problem.
 func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
-	c := &checker{s: s, o: o}
+	c := &checker{s: s, o: o, forgotten: map[digest.Digest]bool{}}
 	for _, step := range []func(context.Context) error{c.blobs, c.layers, c.images, c.references} {
 		if err := step(ctx); err != nil {
 			return c.r, fmt.Errorf("check store: %w", err)
@@ -51,6 +51,8 @@ type checker struct {
 	s *Store
 	o CheckOptions
 	r CheckReport
+
+	forgotten map[digest.Digest]bool // images that were told of
 }
 
 // found notes a problem; fix, if there is one, is tried under Repair.
@@ -247,7 +249,10 @@ func (c *checker) images(ctx context.Context) error {
 	return objectsInEach(ctx, c.s.path("images/ids"), func(o candidate) error {
 		c.r.Images++
 		object := "image " + string(o.d)
-		forget := func() error { return os.Remove(o.path) }
+		forget := func() error {
+			c.forgotten[o.d] = true
+			return os.Remove(o.path)
+		}
 		raw, err := c.s.peek(o.d)
 		if err == nil && raw == nil {
 			err = fmt.Errorf("it is too large")
@@ -303,10 +308,30 @@ func (c *checker) references(ctx context.Context) error {
 			err = c.found("reference "+e.Name(), "it cannot be read", "tag the image again", func() error { return c.s.throw(path) })
 		} else if _, _, ferr := c.s.find("blobs", ref.Target.Digest); ferr != nil && c.s.has(path) {
 			err = c.found("name "+ref.Name, "it names "+string(ref.Target.Digest)+", which is missing", "pull or build it again", nil)
+		} else if id := c.s.imageOf(ref.Target.Digest); id != "" && !c.forgotten[id] && !c.s.has(c.s.imagePath(id)) && c.s.has(path) {
+			err = c.found("name "+ref.Name, "the record of its image is missing", "pull, load or build it again", nil)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// imageOf is the image that a manifest or a config makes, "" where it is something else.
+func (s *Store) imageOf(d digest.Digest) digest.Digest {
+	raw, err := s.peek(d)
+	if err != nil {
+		return ""
+	}
+	if m, err := ParseManifest("", raw); err == nil {
+		if m.IsIndex() || !isImage(m) {
+			return ""
+		}
+		return m.Config.Digest
+	}
+	if _, _, err := parseConfig(raw); err != nil {
+		return ""
+	}
+	return d
 }

@@ -113,11 +113,11 @@ func (s *Store) updateImage(id digest.Digest, change func(*imageRecord)) error {
 	path := s.imagePath(id)
 	var rec imageRecord
 	old, err := readRecord(path)
-	if err == nil {
-		err = json.Unmarshal(old, &rec)
-	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("read image record: %w", err)
+	}
+	if json.Unmarshal(old, &rec) != nil { // damaged: what is put now takes its place
+		rec = imageRecord{}
 	}
 	change(&rec)
 	data, err := json.Marshal(rec)
@@ -221,7 +221,7 @@ func (s *Store) imageRecord(id digest.Digest) (*Image, error) {
 	}
 	var rec imageRecord
 	if err := json.Unmarshal(raw, &rec); err != nil {
-		return nil, fmt.Errorf("read record of image %s: %w", id, err)
+		return nil, fmt.Errorf("read record of image %s: %w: %w", id, ErrDamaged, err)
 	}
 	return &Image{ID: id, Manifest: rec.Manifest, Built: rec.Built, Source: rec.Source, Annotations: rec.Annotations, Origins: rec.Origins}, nil
 }

@@ -102,9 +102,6 @@ func (s *Store) layer(diffID digest.Digest) (LayerInfo, error) {
 	return info, err
 }
 
-// errDamaged says that a record cannot be read.
-var errDamaged = errors.New("it is damaged")
-
 // addForm remembers a compressed form of a layer.
 func (s *Store) addForm(diffID digest.Digest, f formRecord) error {
 	data, err := json.Marshal(f)
@@ -186,7 +183,7 @@ func (w *LayerWriter) commit(ctx context.Context) (LayerInfo, error) {
 }
 
 // publishLayer finishes a folder under tmp/ and renames it to be the layer's.
-// Of two equal layers the first stays, unless no form of it is left.
+// Of two equal layers the first stays, unless no form of it is left or its record is gone.
 func (s *Store) publishLayer(dir string, d digest.Digest, size int64, o LayerOptions) error {
 	if err := s.hold(d); err != nil {
 		return err
@@ -206,7 +203,7 @@ func (s *Store) publishLayer(dir string, d digest.Digest, size int64, o LayerOpt
 		}
 	}
 	path, _, err := s.find("layers", d)
-	if err == nil && s.whole(d) {
+	if _, rerr := s.layer(d); err == nil && rerr == nil && s.whole(d) {
 		return s.throw(dir)
 	}
 	if err == nil {

@@ -78,7 +78,7 @@ func (l *layerDir) read(name string, into any) error {
 		return err
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("read %s of layer %s: %w: %w", name, l.d, errDamaged, err)
+		return fmt.Errorf("read %s of layer %s: %w: %w", name, l.d, ErrDamaged, err)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func (l *layerDir) forms() ([]formRecord, error) {
 		}
 		var f formRecord
 		err := l.read(name, &f)
-		if errors.Is(err, ErrNotFound) || errors.Is(err, errDamaged) {
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 			continue // a form is one of several: fsck tells when none is left
 		}
 		if err != nil {

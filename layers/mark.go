@@ -117,7 +117,7 @@ func passable(err error) error {
 	var bad *DigestError
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errDamaged) || errors.As(err, &bad) || errors.As(err, &syntax) || errors.As(err, &kind) {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) || errors.As(err, &bad) || errors.As(err, &syntax) || errors.As(err, &kind) {
 		return nil
 	}
 	return err

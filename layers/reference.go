@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -24,9 +25,9 @@ type Reference struct {
 
 // refPath files a reference under the digest of its name: names may be longer
 // than a file name, and have slashes.
-func (s *Store) refPath(n Name) string {
-	return s.path("images/refs", digest.Canonical.FromString(n.key()).Encoded())
-}
+func (s *Store) refPath(n Name) string { return s.path("images/refs", refFile(n.key())) }
+
+func refFile(name string) string { return digest.Canonical.FromString(name).Encoded() }
 
 // Tag makes name mean target, whatever it meant before. What target is made of
 // must be in the store; it is durable, and so is the name, when Tag returns.
@@ -98,10 +99,17 @@ func readReference(path string) (Reference, error) {
 	if err != nil {
 		return ref, err
 	}
-	if err := json.Unmarshal(data, &ref); err != nil {
-		return ref, fmt.Errorf("read reference: %w", err)
+	err = json.Unmarshal(data, &ref)
+	if err == nil {
+		err = validDigest(ref.Target.Digest)
 	}
-	return ref, validDigest(ref.Target.Digest)
+	if file := filepath.Base(path); err == nil && file != refFile(ref.Name) {
+		err = fmt.Errorf("it says that it is %q", ref.Name)
+	}
+	if err != nil {
+		return ref, fmt.Errorf("read reference %.12s…: %w: %w", filepath.Base(path), ErrDamaged, err)
+	}
+	return ref, nil
 }
 
 // referenceByDigest finds repo@digest among the tags of repo.

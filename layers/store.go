@@ -24,6 +24,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrAmbiguous says that an ID prefix fits more than one image.
 	ErrAmbiguous = errors.New("is ambiguous")
+	// ErrDamaged says that a record of the store cannot be read: Check tells more.
+	ErrDamaged = errors.New("it is damaged")
 	// ErrBusy says that another process holds the thing.
 	ErrBusy = errors.New("is in use by another process")
 )

@@ -84,6 +84,7 @@ var hints = []struct {
 	fits func(error) bool
 	hint string
 }{
+	{is(layers.ErrDamaged), "hod fsck names what is damaged, hod fsck --repair drops it"},
 	{is(layers.ErrNotFound), "hod images lists what is here, hod pull NAME fetches"},
 	{is(runner.ErrNoContainer), "hod ps -a lists the containers"},
 	{is(builder.ErrNoRecipe), "-f FILE names the recipe; a context is the folder that COPY takes files from"},
