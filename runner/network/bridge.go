@@ -78,7 +78,7 @@ func (b *Bridge) make() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = Name
 	bridge := &netlink.Bridge{LinkAttrs: attrs}
-	if err := netlink.LinkAdd(bridge); err != nil {
+	if err := addLink(bridge); err != nil {
 		return fmt.Errorf("make bridge %s: %w", Name, err)
 	}
 	link, err := netlink.LinkByName(Name)

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -201,13 +202,25 @@ func (b *Bridge) plug(e *Endpoint, ns *os.File, mac net.HardwareAddr) error {
 	veth := &netlink.Veth{
 		LinkAttrs: attrs, PeerName: "eth0", PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(ns.Fd()),
 	}
-	if err := netlink.LinkAdd(veth); err != nil {
+	if err := addLink(veth); err != nil {
 		return fmt.Errorf("make network device: %w", err)
 	}
 	if err := netlink.LinkSetUp(veth); err != nil {
 		return fmt.Errorf("start network device: %w", err)
 	}
 	return b.inside(e, ns)
+}
+
+// addLink makes a device. Who needs a module of the kernel's that is on its way for somebody else, just after the boot,
+// may be told that there is none.
+func addLink(link netlink.Link) error {
+	for try := 0; ; try++ {
+		err := netlink.LinkAdd(link)
+		if !errors.Is(err, unix.EOPNOTSUPP) || try == 10 {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // inside sets up the namespace's own end, through a netlink socket in it.

@@ -137,7 +137,7 @@ func (r *Relay) between(ns *os.File) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "up"
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(ns.Fd())}
-	if err := netlink.LinkAdd(veth); err != nil {
+	if err := addLink(veth); err != nil {
 		return fmt.Errorf("make network device: %w", err)
 	}
 	r.closers = append(r.closers, func() (err error) {
