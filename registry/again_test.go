@@ -214,7 +214,7 @@ func TestBlobGoesOn(t *testing.T) {
 		if err := c.CopyBlob(context.Background(), &out, host+"/app@"+string(d)); err != nil || !bytes.Equal(out.Bytes(), blob) {
 			t.Errorf("%s: %d bytes: %v", name, out.Len(), err)
 		}
-		if sent.Load() > int64(len(blob)) {
+		if sent.Load() > int64(len(blob))*11/10 { // what was on its way when a connection broke comes again
 			t.Errorf("%s: %d bytes came", name, sent.Load())
 		}
 	}

@@ -22,7 +22,7 @@ import (
 // earlier ones, whose refusals would count too.
 const rulesTable = "hod3"
 
-var formerTables = [...]string{"hod", "hod2"}
+var formerTables = [...]string{"hod", "hod1", "hod2"}
 
 // hostSet has the addresses that may reach the bridge's own.
 const hostSet = "host"
